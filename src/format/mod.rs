@@ -1,0 +1,3 @@
+//! The bytes on disk.
+
+pub(crate) mod json;

@@ -1,0 +1,3 @@
+//! A crash-safe, append-only JSON Lines journal.
+
+pub(crate) mod format;
