@@ -1,1 +1,528 @@
-//! RFC 8259 syntax.
+//! RFC 8259 syntax, checked without recursion.
+//!
+//! A text is walked once, byte by byte where tokens stand and eight bytes at a time inside strings. The only memory
+//! is one bit for each open array or object, so depth is limited by neither the stack nor a number: a line of a
+//! hundred million `[` costs twelve megabytes and is then said to end early.
+//!
+//! What the RFC leaves open is settled for framing, where a record must not be lost because one reader dislikes it:
+//!
+//! - Numbers have no range, and members may repeat a key.
+//! - An escaped lone surrogate (`"\ud800"`) is syntax, so it is legal, and noted for the reader that cannot decode it.
+//! - Bytes must be UTF-8, without a byte order mark; `NaN` and `Infinity` are not JSON.
+
+use std::fmt;
+
+#[cfg(test)]
+mod tests;
+
+/// What a JSON value is, told by its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Object,
+    Array,
+    String,
+    Number,
+    /// `true`, `false` or `null`.
+    Literal,
+}
+
+/// What is worth knowing about a value that is JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Valid {
+    pub(crate) kind: Kind,
+    /// Some string holds half of an escaped surrogate pair, which no Unicode string can.
+    pub(crate) lone_surrogate: bool,
+}
+
+/// Where and why a text stopped being JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    /// The offset of the first byte that fits no JSON text; the length of the text if it only ends early.
+    pub(crate) at: usize,
+    pub(crate) reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// All bytes fit, and more are needed.
+    EndsEarly,
+    NotUtf8,
+    ControlCharacter,
+    UnknownEscape,
+    ExpectedValue,
+    ExpectedKey,
+    ExpectedColon,
+    ExpectedCommaOrEnd,
+    ExpectedDigit,
+    TrailingBytes,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EndsEarly => "the value ends early",
+            Self::NotUtf8 => "invalid utf-8",
+            Self::ControlCharacter => "a control character inside a string",
+            Self::UnknownEscape => "an unknown escape inside a string",
+            Self::ExpectedValue => "expected a value",
+            Self::ExpectedKey => "expected a key",
+            Self::ExpectedColon => "expected a colon",
+            Self::ExpectedCommaOrEnd => "expected a comma or the closing bracket",
+            Self::ExpectedDigit => "expected a digit",
+            Self::TrailingBytes => "more bytes after the value",
+        })
+    }
+}
+
+/// Checks that `text` is exactly one JSON value, with white space allowed around and between its tokens.
+pub(crate) fn validate(text: &[u8]) -> Result<Valid, Invalid> {
+    let (valid, end) = first_value(text)?;
+    let mut rest = Cursor {
+        at: end,
+        ..Cursor::new(text)
+    };
+    match rest.peek_token() {
+        None => Ok(valid),
+        Some(byte) => Err(rest.refuse(byte, Reason::TrailingBytes)),
+    }
+}
+
+/// Finds the JSON value that `text` begins with, white space before it allowed, and the offset just past it.
+///
+/// What follows the value is not looked at, so a bare number ends where its digits do.
+pub(crate) fn first_value(text: &[u8]) -> Result<(Valid, usize), Invalid> {
+    let mut cursor = Cursor::new(text);
+    let walked = cursor.value();
+    let at = walked.map_or_else(|invalid| invalid.at, |_| cursor.at);
+    cursor.check_utf8_before(at)?;
+    Ok((
+        Valid {
+            kind: walked?,
+            lone_surrogate: cursor.lone_surrogate,
+        },
+        at,
+    ))
+}
+
+/// Tells whether `text` begins a JSON value and does not finish it, so that only more bytes could make it one.
+///
+/// A UTF-8 sequence cut at the end of the text is unfinished too.
+pub(crate) fn is_fragment(text: &[u8]) -> bool {
+    validate(text).is_err_and(|invalid| invalid.reason == Reason::EndsEarly)
+}
+
+/// Appends `text`, which must be JSON, without the white space between its tokens; no token changes.
+pub(crate) fn compact(text: &[u8], into: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(quote) = memchr::memchr(b'"', rest) {
+        let (tokens, string_on) = rest.split_at(quote);
+        let (string, after) = string_on.split_at(string_len(string_on));
+        into.extend(tokens.iter().filter(|byte| !is_space(**byte)));
+        into.extend_from_slice(string);
+        rest = after;
+    }
+    into.extend(rest.iter().filter(|byte| !is_space(**byte)));
+}
+
+/// The raw bytes between the quotes of the first key, if `text` begins with an object that has one.
+pub(crate) fn first_key(text: &[u8]) -> Option<&[u8]> {
+    let mut cursor = Cursor::new(text);
+    cursor.take_token(b'{').then_some(())?;
+    cursor.take_token(b'"').then_some(())?;
+    let start = cursor.at;
+    cursor.string().ok()?;
+    text.get(start..cursor.at.checked_sub(1)?)
+}
+
+/// The length of the string that `text` begins with, both quotes included.
+fn string_len(text: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
+        at += found;
+        if text.get(at) == Some(&b'"') {
+            return at + 1;
+        }
+        at += b"\\\"".len();
+    }
+    text.len()
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// A place in the text, and what was noticed on the way to it.
+struct Cursor<'a> {
+    text: &'a [u8],
+    /// Never greater than the length of `text`.
+    at: usize,
+    /// All eight-byte words of strings, or-ed: a high bit says that the text must be checked as UTF-8.
+    string_bits: u64,
+    lone_surrogate: bool,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            at: 0,
+            string_bits: 0,
+            lone_surrogate: false,
+        }
+    }
+
+    /// Moves past one value. Bytes of strings are taken as they come: UTF-8 is checked afterwards, once.
+    fn value(&mut self) -> Result<Kind, Invalid> {
+        let kind = self.kind()?;
+        let mut open = Nesting::default();
+        loop {
+            match self.kind()? {
+                Kind::Object => {
+                    self.at += 1;
+                    if !self.take_token(b'}') {
+                        open.push(Container::Object);
+                        self.key()?;
+                        continue;
+                    }
+                }
+                Kind::Array => {
+                    self.at += 1;
+                    if !self.take_token(b']') {
+                        open.push(Container::Array);
+                        continue;
+                    }
+                }
+                Kind::String => {
+                    self.at += 1;
+                    self.string()?;
+                }
+                Kind::Number => self.number()?,
+                Kind::Literal => self.literal()?,
+            }
+            // A value ends here, and with it every container that closes right behind.
+            loop {
+                let Some(container) = open.innermost() else {
+                    return Ok(kind);
+                };
+                match (self.peek_token(), container) {
+                    (Some(b','), Container::Object) => {
+                        self.at += 1;
+                        self.key()?;
+                        break;
+                    }
+                    (Some(b','), Container::Array) => {
+                        self.at += 1;
+                        break;
+                    }
+                    (Some(b'}'), Container::Object) | (Some(b']'), Container::Array) => {
+                        self.at += 1;
+                        open.pop();
+                    }
+                    (Some(byte), _) => return Err(self.refuse(byte, Reason::ExpectedCommaOrEnd)),
+                    (None, _) => return Err(self.ends_early()),
+                }
+            }
+        }
+    }
+
+    /// What the next value is; stays in front of it.
+    #[inline]
+    fn kind(&mut self) -> Result<Kind, Invalid> {
+        match self.peek_token() {
+            Some(b'"') => Ok(Kind::String),
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b't' | b'f' | b'n') => Ok(Kind::Literal),
+            Some(byte) => Err(self.refuse(byte, Reason::ExpectedValue)),
+            None => Err(self.ends_early()),
+        }
+    }
+
+    /// Moves past a key and its colon.
+    #[inline]
+    fn key(&mut self) -> Result<(), Invalid> {
+        self.expect_token(b'"', Reason::ExpectedKey)?;
+        self.string()?;
+        self.expect_token(b':', Reason::ExpectedColon)
+    }
+
+    /// Moves past the rest of a string and its closing quote; the opening one is behind.
+    #[inline]
+    fn string(&mut self) -> Result<(), Invalid> {
+        loop {
+            self.skip_plain_characters();
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.invalid(Reason::ControlCharacter)),
+                None => return Err(self.ends_early()),
+            }
+        }
+    }
+
+    /// Moves to the next quote, backslash or control character, or to the end of the text.
+    #[inline]
+    fn skip_plain_characters(&mut self) {
+        let mut rest = self.rest();
+        while let Some((chunk, behind)) = rest.split_first_chunk() {
+            let word = u64::from_le_bytes(*chunk);
+            self.string_bits |= word;
+            let special = special_bytes(word);
+            if special != 0 {
+                self.at =
+                    self.text.len() - rest.len() + (special.trailing_zeros() / u8::BITS) as usize;
+                return;
+            }
+            rest = behind;
+        }
+        self.at = self.text.len() - rest.len();
+        while let Some(byte @ (b' '..=b'!' | b'#'..=b'[' | b']'..)) = self.peek() {
+            self.string_bits |= u64::from(byte);
+            self.at += 1;
+        }
+    }
+
+    /// Moves past the rest of an escape; its backslash is behind.
+    fn escape(&mut self) -> Result<(), Invalid> {
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                self.at += 1;
+                match self.code_unit()? {
+                    0xD800..0xDC00 => self.low_surrogate()?,
+                    0xDC00..0xE000 => self.lone_surrogate = true,
+                    _ => {}
+                }
+            }
+            Some(byte) => return Err(self.refuse(byte, Reason::UnknownEscape)),
+            None => return Err(self.ends_early()),
+        }
+        Ok(())
+    }
+
+    /// Moves past the escape that completes a pair, or notes that the half behind is alone.
+    fn low_surrogate(&mut self) -> Result<(), Invalid> {
+        let high_end = self.at;
+        if self.rest().starts_with(b"\\u") {
+            self.at += b"\\u".len();
+            if (0xDC00..0xE000).contains(&self.code_unit()?) {
+                return Ok(());
+            }
+            self.at = high_end;
+        }
+        self.lone_surrogate = true;
+        Ok(())
+    }
+
+    /// Reads the four hex digits of a `\u` escape.
+    fn code_unit(&mut self) -> Result<u32, Invalid> {
+        let mut unit = 0;
+        for _ in 0..4 {
+            let byte = self.peek().ok_or(self.ends_early())?;
+            let digit = char::from(byte)
+                .to_digit(16)
+                .ok_or_else(|| self.refuse(byte, Reason::UnknownEscape))?;
+            unit = unit << 4 | digit;
+            self.at += 1;
+        }
+        Ok(unit)
+    }
+
+    fn number(&mut self) -> Result<(), Invalid> {
+        self.take(|byte| byte == b'-');
+        if !self.take(|byte| byte == b'0') {
+            self.digits()?;
+        }
+        if self.take(|byte| byte == b'.') {
+            self.digits()?;
+        }
+        if self.take(|byte| matches!(byte, b'e' | b'E')) {
+            self.take(|byte| matches!(byte, b'+' | b'-'));
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    /// Moves past one digit or more.
+    fn digits(&mut self) -> Result<(), Invalid> {
+        match self.peek() {
+            Some(b'0'..=b'9') => {}
+            Some(byte) => return Err(self.refuse(byte, Reason::ExpectedDigit)),
+            None => return Err(self.ends_early()),
+        }
+        while self.take(|byte| byte.is_ascii_digit()) {}
+        Ok(())
+    }
+
+    fn literal(&mut self) -> Result<(), Invalid> {
+        let word: &[u8] = match self.peek() {
+            Some(b't') => b"true",
+            Some(b'f') => b"false",
+            _ => b"null",
+        };
+        if self.rest().starts_with(word) {
+            self.at += word.len();
+            return Ok(());
+        }
+        for letter in word {
+            match self.peek() {
+                Some(byte) if byte == *letter => self.at += 1,
+                Some(byte) => return Err(self.refuse(byte, Reason::ExpectedValue)),
+                None => break,
+            }
+        }
+        Err(self.ends_early())
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    /// Moves past white space and looks at what follows it.
+    #[inline]
+    fn peek_token(&mut self) -> Option<u8> {
+        while self.take(is_space) {}
+        self.peek()
+    }
+
+    /// Moves past the next byte if `wanted` says so.
+    #[inline]
+    fn take(&mut self, wanted: impl Fn(u8) -> bool) -> bool {
+        let found = self.peek().is_some_and(wanted);
+        self.at += usize::from(found);
+        found
+    }
+
+    #[inline]
+    fn take_token(&mut self, token: u8) -> bool {
+        let found = self.peek_token() == Some(token);
+        self.at += usize::from(found);
+        found
+    }
+
+    #[inline]
+    fn expect_token(&mut self, token: u8, otherwise: Reason) -> Result<(), Invalid> {
+        match self.peek_token() {
+            Some(byte) if byte == token => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(byte) => Err(self.refuse(byte, otherwise)),
+            None => Err(self.ends_early()),
+        }
+    }
+
+    /// The text before `at` is UTF-8, unless it ends the text inside a sequence: more bytes could complete that one.
+    fn check_utf8_before(&self, at: usize) -> Result<(), Invalid> {
+        if self.string_bits & every_byte(0x80) == 0 {
+            return Ok(());
+        }
+        match str::from_utf8(self.text.get(..at).unwrap_or(self.text)) {
+            Err(error) if error.error_len().is_some() || at < self.text.len() => Err(Invalid {
+                at: error.valid_up_to(),
+                reason: Reason::NotUtf8,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses `byte`, which is the next one: it does not fit here, or fits no text at all.
+    #[cold]
+    fn refuse(&self, byte: u8, reason: Reason) -> Invalid {
+        let starts_character = self
+            .rest()
+            .utf8_chunks()
+            .next()
+            .is_some_and(|chunk| !chunk.valid().is_empty());
+        if byte.is_ascii() || starts_character {
+            self.invalid(reason)
+        } else {
+            self.invalid(Reason::NotUtf8)
+        }
+    }
+
+    #[cold]
+    fn ends_early(&self) -> Invalid {
+        self.invalid(Reason::EndsEarly)
+    }
+
+    fn invalid(&self, reason: Reason) -> Invalid {
+        Invalid {
+            at: self.at,
+            reason,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Container {
+    Object,
+    Array,
+}
+
+/// The open containers, one bit each; a set bit is an object.
+#[derive(Default)]
+struct Nesting {
+    /// The innermost levels, the last one lowest.
+    inner: u64,
+    /// Outer levels, 64 to a word.
+    outer: Vec<u64>,
+    depth: usize,
+}
+
+impl Nesting {
+    #[inline]
+    fn push(&mut self, container: Container) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.outer.push(self.inner);
+        }
+        self.inner = self.inner << 1 | u64::from(container == Container::Object);
+        self.depth += 1;
+    }
+
+    #[inline]
+    fn pop(&mut self) {
+        self.inner >>= 1;
+        self.depth -= 1;
+        if self.depth.is_multiple_of(64) {
+            self.inner = self.outer.pop().unwrap_or_default();
+        }
+    }
+
+    #[inline]
+    fn innermost(&self) -> Option<Container> {
+        match self.inner & 1 {
+            _ if self.depth == 0 => None,
+            0 => Some(Container::Array),
+            _ => Some(Container::Object),
+        }
+    }
+}
+
+/// The word that holds `byte` eight times.
+const fn every_byte(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+/// Marks, by its high bit, the first byte of a little-endian word that cannot stand in a string as it is.
+///
+/// Subtraction borrows from the byte above a match, so bits above the lowest one prove nothing.
+#[inline]
+fn special_bytes(word: u64) -> u64 {
+    let quote = (word ^ every_byte(b'"')).wrapping_sub(every_byte(0x01));
+    let backslash = (word ^ every_byte(b'\\')).wrapping_sub(every_byte(0x01));
+    let control = word.wrapping_sub(every_byte(b' '));
+    (quote | backslash | control) & !word & every_byte(0x80)
+}
