@@ -3,6 +3,7 @@
 mod error;
 pub mod format;
 mod position;
+mod sys;
 
 pub use error::{Error, ErrorKind, Left, Result};
 pub use format::verdict::{Code, Severity, Verdict};
