@@ -3,6 +3,7 @@
 mod error;
 pub mod format;
 mod position;
+mod scan;
 mod sys;
 
 pub use error::{Error, ErrorKind, Left, Result};

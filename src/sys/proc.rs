@@ -11,13 +11,8 @@ const PRESENCE_BYTE: i64 = 1 << 61;
 
 /// An open-file-description lock: it lives as long as the descriptor, and is seen in `/proc/PID/fdinfo`. See fcntl_locking(2).
 pub(super) fn show_presence(file: &fs::File) -> io::Result<()> {
-    let lock = nix::libc::flock {
-        l_type: nix::libc::F_RDLCK as i16,
-        l_whence: nix::libc::SEEK_SET as i16,
-        l_start: PRESENCE_BYTE,
-        l_len: 1,
-        l_pid: 0,
-    };
+    let lock =
+        nix::libc::flock { l_type: nix::libc::F_RDLCK as i16, l_whence: nix::libc::SEEK_SET as i16, l_start: PRESENCE_BYTE, l_len: 1, l_pid: 0 };
     fcntl(file, FcntlArg::F_OFD_SETLK(&lock))?;
     Ok(())
 }
