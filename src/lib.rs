@@ -1,3 +1,9 @@
 //! A crash-safe, append-only JSON Lines journal.
 
-pub(crate) mod format;
+mod error;
+pub mod format;
+mod position;
+
+pub use error::{Error, ErrorKind, Left, Result};
+pub use format::verdict::{Code, Severity, Verdict};
+pub use position::{Appended, Mark, Position};
