@@ -212,7 +212,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What the next value is; stays in front of it.
-    #[inline]
+    #[inline(always)]
     fn kind(&mut self) -> Result<Kind, Invalid> {
         match self.peek_token() {
             Some(b'"') => Ok(Kind::String),
@@ -226,7 +226,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves past a key and its colon.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self) -> Result<(), Invalid> {
         self.expect_token(b'"', Reason::ExpectedKey)?;
         self.string()?;
@@ -234,27 +234,29 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves past the rest of a string and its closing quote; the opening one is behind.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<(), Invalid> {
         loop {
             self.skip_plain_characters();
-            match self.peek() {
-                Some(b'"') => {
+            match self.rest() {
+                [b'"', ..] => {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(b'\\') => {
-                    self.at += 1;
-                    self.escape()?;
-                }
-                Some(_) => return Err(self.invalid(Reason::ControlCharacter)),
-                None => return Err(self.ends_early()),
+                [
+                    b'\\',
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                    ..,
+                ] => self.at += 2,
+                [b'\\', ..] => self.unicode_escape()?,
+                [_, ..] => return Err(self.invalid(Reason::ControlCharacter)),
+                [] => return Err(self.ends_early()),
             }
         }
     }
 
     /// Moves to the next quote, backslash or control character, or to the end of the text.
-    #[inline]
+    #[inline(always)]
     fn skip_plain_characters(&mut self) {
         let mut rest = self.rest();
         while let Some((chunk, behind)) = rest.split_first_chunk() {
@@ -274,20 +276,19 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Moves past the rest of an escape; its backslash is behind.
-    fn escape(&mut self) -> Result<(), Invalid> {
+    /// Moves past an escape that starts with `\u`, and past the other half of its surrogate pair.
+    #[inline(never)]
+    fn unicode_escape(&mut self) -> Result<(), Invalid> {
+        self.at += 1;
         match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-            Some(b'u') => {
-                self.at += 1;
-                match self.code_unit()? {
-                    0xD800..0xDC00 => self.low_surrogate()?,
-                    0xDC00..0xE000 => self.lone_surrogate = true,
-                    _ => {}
-                }
-            }
+            Some(b'u') => self.at += 1,
             Some(byte) => return Err(self.refuse(byte, Reason::UnknownEscape)),
             None => return Err(self.ends_early()),
+        }
+        match self.code_unit()? {
+            0xD800..0xDC00 => self.low_surrogate()?,
+            0xDC00..0xE000 => self.lone_surrogate = true,
+            _ => {}
         }
         Ok(())
     }
@@ -368,34 +369,42 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
     /// Moves past white space and looks at what follows it.
-    #[inline]
+    #[inline(always)]
     fn peek_token(&mut self) -> Option<u8> {
-        while self.take(is_space) {}
-        self.peek()
+        let mut next = self.peek();
+        while let Some(byte) = next
+            && is_space(byte)
+        {
+            self.at += 1;
+            next = self.peek();
+        }
+        next
     }
 
     /// Moves past the next byte if `wanted` says so.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, wanted: impl Fn(u8) -> bool) -> bool {
         let found = self.peek().is_some_and(wanted);
         self.at += usize::from(found);
         found
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_token(&mut self, token: u8) -> bool {
-        let found = self.peek_token() == Some(token);
-        self.at += usize::from(found);
-        found
+        if self.peek_token() != Some(token) {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
-    #[inline]
+    #[inline(always)]
     fn expect_token(&mut self, token: u8, otherwise: Reason) -> Result<(), Invalid> {
         match self.peek_token() {
             Some(byte) if byte == token => {
@@ -452,7 +461,7 @@ struct Nesting {
 }
 
 impl Nesting {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, container: Container) {
         if self.depth > 0 && self.depth.is_multiple_of(64) {
             self.outer.push(self.inner);
@@ -461,7 +470,7 @@ impl Nesting {
         self.depth += 1;
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) {
         self.inner >>= 1;
         self.depth -= 1;
@@ -470,7 +479,7 @@ impl Nesting {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn innermost(&self) -> Option<Container> {
         match self.inner & 1 {
             _ if self.depth == 0 => None,
@@ -488,7 +497,7 @@ const fn every_byte(byte: u8) -> u64 {
 /// Marks, by its high bit, the first byte of a little-endian word that cannot stand in a string as it is.
 ///
 /// Subtraction borrows from the byte above a match, so bits above the lowest one prove nothing.
-#[inline]
+#[inline(always)]
 fn special_bytes(word: u64) -> u64 {
     let quote = (word ^ every_byte(b'"')).wrapping_sub(every_byte(0x01));
     let backslash = (word ^ every_byte(b'\\')).wrapping_sub(every_byte(0x01));
