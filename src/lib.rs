@@ -3,6 +3,8 @@
 mod error;
 pub mod format;
 mod position;
+#[allow(dead_code, reason = "verifying and repairing are its users")]
+mod salvage;
 
 pub use error::{Error, ErrorKind, Left, Result};
 pub use format::verdict::{Code, Severity, Verdict};
