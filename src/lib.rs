@@ -5,6 +5,8 @@ pub mod format;
 mod position;
 #[allow(dead_code, reason = "verifying and repairing are its users")]
 mod salvage;
+mod scan;
+mod sys;
 
 pub use error::{Error, ErrorKind, Left, Result};
 pub use format::verdict::{Code, Severity, Verdict};

@@ -77,10 +77,7 @@ impl fmt::Display for Reason {
 /// Checks that `text` is exactly one JSON value, with white space allowed around and between its tokens.
 pub(crate) fn validate(text: &[u8]) -> Result<Valid, Invalid> {
     let (valid, end) = first_value(text)?;
-    let mut rest = Cursor {
-        at: end,
-        ..Cursor::new(text)
-    };
+    let mut rest = Cursor { at: end, ..Cursor::new(text) };
     match rest.peek_token() {
         None => Ok(valid),
         Some(byte) => Err(rest.refuse(byte, Reason::TrailingBytes)),
@@ -95,13 +92,7 @@ pub(crate) fn first_value(text: &[u8]) -> Result<(Valid, usize), Invalid> {
     let walked = cursor.value();
     let at = walked.map_or_else(|invalid| invalid.at, |_| cursor.at);
     cursor.check_utf8_before(at)?;
-    Ok((
-        Valid {
-            kind: walked?,
-            lone_surrogate: cursor.lone_surrogate,
-        },
-        at,
-    ))
+    Ok((Valid { kind: walked?, lone_surrogate: cursor.lone_surrogate }, at))
 }
 
 /// Tells whether `text` begins a JSON value and does not finish it, so that only more bytes could make it one.
@@ -163,12 +154,7 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn new(text: &'a [u8]) -> Self {
-        Self {
-            text,
-            at: 0,
-            string_bits: 0,
-            lone_surrogate: false,
-        }
+        Self { text, at: 0, string_bits: 0, lone_surrogate: false }
     }
 
     /// Moves past one value. Bytes of strings are taken as they come: UTF-8 is checked afterwards, once.
@@ -278,8 +264,7 @@ impl<'a> Cursor<'a> {
             self.string_bits |= word;
             let special = special_bytes(word);
             if special != 0 {
-                self.at =
-                    self.text.len() - rest.len() + (special.trailing_zeros() / u8::BITS) as usize;
+                self.at = self.text.len() - rest.len() + (special.trailing_zeros() / u8::BITS) as usize;
                 return;
             }
             rest = behind;
@@ -327,9 +312,7 @@ impl<'a> Cursor<'a> {
         let mut unit = 0;
         for _ in 0..4 {
             let byte = self.peek().ok_or(self.ends_early())?;
-            let digit = char::from(byte)
-                .to_digit(16)
-                .ok_or_else(|| self.refuse(byte, Reason::UnknownEscape))?;
+            let digit = char::from(byte).to_digit(16).ok_or_else(|| self.refuse(byte, Reason::UnknownEscape))?;
             unit = unit << 4 | digit;
             self.at += 1;
         }
@@ -439,10 +422,7 @@ impl<'a> Cursor<'a> {
             return Ok(());
         }
         match str::from_utf8(self.text.get(..at).unwrap_or(self.text)) {
-            Err(error) if error.error_len().is_some() || at < self.text.len() => Err(Invalid {
-                at: error.valid_up_to(),
-                reason: Reason::NotUtf8,
-            }),
+            Err(error) if error.error_len().is_some() || at < self.text.len() => Err(Invalid { at: error.valid_up_to(), reason: Reason::NotUtf8 }),
             _ => Ok(()),
         }
     }
@@ -450,16 +430,8 @@ impl<'a> Cursor<'a> {
     /// Refuses `byte`, which is the next one: it does not fit here, or fits no text at all.
     #[cold]
     fn refuse(&self, byte: u8, reason: Reason) -> Invalid {
-        let starts_character = self
-            .rest()
-            .utf8_chunks()
-            .next()
-            .is_some_and(|chunk| !chunk.valid().is_empty());
-        if byte.is_ascii() || starts_character {
-            self.invalid(reason)
-        } else {
-            self.invalid(Reason::NotUtf8)
-        }
+        let starts_character = self.rest().utf8_chunks().next().is_some_and(|chunk| !chunk.valid().is_empty());
+        if byte.is_ascii() || starts_character { self.invalid(reason) } else { self.invalid(Reason::NotUtf8) }
     }
 
     #[cold]
@@ -468,10 +440,7 @@ impl<'a> Cursor<'a> {
     }
 
     fn invalid(&self, reason: Reason) -> Invalid {
-        Invalid {
-            at: self.at,
-            reason,
-        }
+        Invalid { at: self.at, reason }
     }
 }
 

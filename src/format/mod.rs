@@ -1,9 +1,6 @@
 #![doc = include_str!("FORMAT.md")]
 
-#[allow(
-    dead_code,
-    reason = "the modules that read and write lines are its users"
-)]
+#[allow(dead_code, reason = "the modules that read and write lines are its users")]
 pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod name;

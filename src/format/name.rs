@@ -83,8 +83,17 @@ mod tests {
     fn other_names_beside_a_journal_are_no_segments() {
         let journal = OsStr::new("s.jsonl");
         for name in [
-            "s.jsonl", "s.jsonl.quarantine", "s.jsonl.bak-20261121T040201Z", "s (1).jsonl", "s.sync-conflict-20260101-000000-ABCDEFG.jsonl",
-            "s.00001.jsonl", "s.000000.jsonl", "s.00000a.jsonl", "t.000001.jsonl", "s.000001.json", "s.99999999999999999999999.jsonl",
+            "s.jsonl",
+            "s.jsonl.quarantine",
+            "s.jsonl.bak-20261121T040201Z",
+            "s (1).jsonl",
+            "s.sync-conflict-20260101-000000-ABCDEFG.jsonl",
+            "s.00001.jsonl",
+            "s.000000.jsonl",
+            "s.00000a.jsonl",
+            "t.000001.jsonl",
+            "s.000001.json",
+            "s.99999999999999999999999.jsonl",
         ] {
             assert_eq!(parse_archived(journal, OsStr::new(name)), None, "{name}");
         }

@@ -304,8 +304,18 @@ mod tests {
     }
 
     const PAYLOADS: [&str; 12] = [
-        r#"{"type":"message","text":"hi"}"#, "{}", "{ }", "[1,2]", r#""text""#, "null", "-1.5e3", r#"{"a":{"_seq":1}}"#,
-        r#"{"_value":1}"#, r#"{ "_value":1}"#, r#"{"_crc":"00000000"}"#, "{\"\u{e9}\":\"\u{1f980}\"}",
+        r#"{"type":"message","text":"hi"}"#,
+        "{}",
+        "{ }",
+        "[1,2]",
+        r#""text""#,
+        "null",
+        "-1.5e3",
+        r#"{"a":{"_seq":1}}"#,
+        r#"{"_value":1}"#,
+        r#"{ "_value":1}"#,
+        r#"{"_crc":"00000000"}"#,
+        "{\"\u{e9}\":\"\u{1f980}\"}",
     ];
 
     /// The CRC is the one that zlib computes: its check value, and that of the four bytes of one known word.
@@ -366,8 +376,12 @@ mod tests {
             assert_eq!(shape(plain.as_bytes()), Shape::Plain, "{plain}");
         }
         for near in [
-            r#"{"_seq":0,"_crc":"db7ea1eb"}"#, r#"{"_seq":07,"_crc":"db7ea1eb"}"#, r#"{"_seq":7,"_crc":"DB7ea1eb"}"#.replace('D', "d").replace('B', "G").as_str(),
-            r#"{"_seq":9223372036854775808,"_crc":"db7ea1eb"}"#, r#"{"a":1 "_seq":7,"_crc":"db7ea1eb"}"#, r#"["_seq":7,"_crc":"db7ea1eb"}"#,
+            r#"{"_seq":0,"_crc":"db7ea1eb"}"#,
+            r#"{"_seq":07,"_crc":"db7ea1eb"}"#,
+            r#"{"_seq":7,"_crc":"DB7ea1eb"}"#.replace('D', "d").replace('B', "G").as_str(),
+            r#"{"_seq":9223372036854775808,"_crc":"db7ea1eb"}"#,
+            r#"{"a":1 "_seq":7,"_crc":"db7ea1eb"}"#,
+            r#"["_seq":7,"_crc":"db7ea1eb"}"#,
             r#"{"_seq":7,"_more":0,"_crc":"db7ea1eb"}"#,
         ] {
             assert_eq!(shape(near.as_bytes()), Shape::Near, "{near}");

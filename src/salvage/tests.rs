@@ -266,8 +266,30 @@ fn a_hostile_line_takes_time_in_proportion_to_its_length() {
     let seal = r#","_seq":50,"_crc":"00000000"}"#;
     let record = String::from_utf8(sealed("{}", 50)).unwrap();
     let parts = [
-        "{", "[", "}", "{\"a\":", "{\"type\":", "\"", "\\\"", "\\", "\0", "[\0", "{}\0", "{}", "{\"type\":1}", "{\"type\":1", "}{", "x{\"type\":1}",
-        "\u{e9}", r#","_crc":""#, seal, &format!("{{\"type\":1{seal}"), &format!("\"{seal}"), &format!("[{seal}"), &record, &format!("{{\"a\":{record}"),
+        "{",
+        "[",
+        "}",
+        "{\"a\":",
+        "{\"type\":",
+        "\"",
+        "\\\"",
+        "\\",
+        "\0",
+        "[\0",
+        "{}\0",
+        "{}",
+        "{\"type\":1}",
+        "{\"type\":1",
+        "}{",
+        "x{\"type\":1}",
+        "\u{e9}",
+        r#","_crc":""#,
+        seal,
+        &format!("{{\"type\":1{seal}"),
+        &format!("\"{seal}"),
+        &format!("[{seal}"),
+        &record,
+        &format!("{{\"a\":{record}"),
     ];
     for part in parts {
         for end in ["", "{\"type\":1}"] {
@@ -294,7 +316,8 @@ fn piece() -> impl Strategy<Value = (Vec<u8>, bool)> {
 
 /// Anything that a line may be made of.
 fn patchwork() -> impl Strategy<Value = Vec<u8>> {
-    let scraps = prop::sample::select(vec![&b"{"[..], b"}", b"[", b"]", b"\"", b"\\", b",", b" ", b"\0", b"1", b"{\"type\":1}", b"\xFF", b"\xC3\xA9"]);
+    let scraps =
+        prop::sample::select(vec![&b"{"[..], b"}", b"[", b"]", b"\"", b"\\", b",", b" ", b"\0", b"1", b"{\"type\":1}", b"\xFF", b"\xC3\xA9"]);
     let plain = (prop::sample::select(&PLAIN[..]), any::<prop::sample::Index>(), any::<bool>())
         .prop_map(|(line, cut, whole)| line.as_bytes()[..if whole { line.len() } else { cut.index(line.len()) }].to_vec());
     prop::collection::vec(prop_oneof![scraps.prop_map(<[u8]>::to_vec), plain, piece().prop_map(|(bytes, _)| bytes)], 0..10)

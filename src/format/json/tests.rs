@@ -31,18 +31,11 @@ fn compacted(text: &[u8]) -> String {
 
 /// The texts of one folder of JSONTestSuite, with their names.
 fn suite(folder: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/conformance/JSONTestSuite")
-        .join(folder);
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/conformance/JSONTestSuite").join(folder);
     let texts: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .map(|path| {
-            (
-                path.file_name().unwrap().to_str().unwrap().to_owned(),
-                fs::read(path).unwrap(),
-            )
-        })
+        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap()))
         .collect();
     assert!(!texts.is_empty());
     texts
@@ -64,11 +57,7 @@ fn the_json_test_suite_is_answered_as_the_rfc_says() {
 #[test]
 fn texts_that_parsers_change_are_all_json_if_they_are_utf8() {
     for (name, text) in suite("test_transform") {
-        assert_eq!(
-            validate(&text).is_ok(),
-            str::from_utf8(&text).is_ok(),
-            "{name}"
-        );
+        assert_eq!(validate(&text).is_ok(), str::from_utf8(&text).is_ok(), "{name}");
     }
 }
 
@@ -84,14 +73,7 @@ fn a_value_is_known_by_its_kind() {
         ("\r\n\tfalse", Kind::Literal),
     ];
     for (text, kind) in cases {
-        assert_eq!(
-            validate(text.as_bytes()),
-            Ok(Valid {
-                kind,
-                lone_surrogate: false
-            }),
-            "{text}"
-        );
+        assert_eq!(validate(text.as_bytes()), Ok(Valid { kind, lone_surrogate: false }), "{text}");
     }
 }
 
@@ -122,12 +104,7 @@ fn a_refusal_says_where_and_why() {
         (b"{}{", 2, Reason::TrailingBytes),
     ];
     for (text, at, reason) in cases {
-        assert_eq!(
-            validate(text),
-            Err(Invalid { at, reason }),
-            "{}",
-            text.escape_ascii()
-        );
+        assert_eq!(validate(text), Err(Invalid { at, reason }), "{}", text.escape_ascii());
     }
 }
 
@@ -144,11 +121,7 @@ fn only_unpaired_surrogate_escapes_are_noted() {
         (r#"["\uD800",""]"#, true),
     ];
     for (text, lone_surrogate) in cases {
-        assert_eq!(
-            validate(text.as_bytes()).unwrap().lone_surrogate,
-            lone_surrogate,
-            "{text}"
-        );
+        assert_eq!(validate(text.as_bytes()).unwrap().lone_surrogate, lone_surrogate, "{text}");
     }
 }
 
@@ -157,15 +130,8 @@ fn every_prefix_of_a_text_is_whole_or_ends_early() {
     for line in REAL_LINES {
         for cut in 0..line.len() {
             let prefix = &line.as_bytes()[..cut];
-            assert_eq!(
-                is_fragment(prefix),
-                !serde_json_accepts(prefix),
-                "cut at byte {cut} of {line}"
-            );
-            assert!(
-                matches!(reason(prefix), None | Some(Reason::EndsEarly)),
-                "cut at byte {cut} of {line}"
-            );
+            assert_eq!(is_fragment(prefix), !serde_json_accepts(prefix), "cut at byte {cut} of {line}");
+            assert!(matches!(reason(prefix), None | Some(Reason::EndsEarly)), "cut at byte {cut} of {line}");
         }
     }
 }
@@ -173,11 +139,7 @@ fn every_prefix_of_a_text_is_whole_or_ends_early() {
 #[test]
 fn a_string_is_refused_for_a_special_byte_wherever_it_stands() {
     for at in 0..40 {
-        for (byte, expected) in [
-            (b'\n', Reason::ControlCharacter),
-            (b'"', Reason::TrailingBytes),
-            (0xFF, Reason::NotUtf8),
-        ] {
+        for (byte, expected) in [(b'\n', Reason::ControlCharacter), (b'"', Reason::TrailingBytes), (0xFF, Reason::NotUtf8)] {
             let mut text = format!("\"{}\"", "é".repeat(20)).into_bytes();
             text.splice(1 + at / 2 * 2..1 + at / 2 * 2, [byte]);
             assert_eq!(reason(&text), Some(expected), "{}", text.escape_ascii());
@@ -187,14 +149,7 @@ fn a_string_is_refused_for_a_special_byte_wherever_it_stands() {
 
 #[test]
 fn the_first_value_ends_where_its_last_byte_does() {
-    for (text, end) in [
-        ("{}{}", 2),
-        (" [1] x", 4),
-        ("12,", 2),
-        ("1.5e3}", 5),
-        ("\"a\"\"b\"", 3),
-        ("nullnull", 4),
-    ] {
+    for (text, end) in [("{}{}", 2), (" [1] x", 4), ("12,", 2), ("1.5e3}", 5), ("\"a\"\"b\"", 3), ("nullnull", 4)] {
         assert_eq!(first_value(text.as_bytes()).unwrap().1, end, "{text}");
     }
     assert_eq!(first_value(b"\"\xc3\xa9\"\xff").unwrap().1, 4);
@@ -219,10 +174,7 @@ fn the_first_key_is_given_as_it_is_written() {
 
 #[test]
 fn compacting_touches_nothing_but_white_space_between_tokens() {
-    assert_eq!(
-        compacted(b" { \"a b\\\" c\" : [ 1.0 ,\r\n\t\"\\\\\" ] } \n"),
-        r#"{"a b\" c":[1.0,"\\"]}"#
-    );
+    assert_eq!(compacted(b" { \"a b\\\" c\" : [ 1.0 ,\r\n\t\"\\\\\" ] } \n"), r#"{"a b\" c":[1.0,"\\"]}"#);
     for line in &REAL_LINES[..2] {
         assert_eq!(compacted(line.as_bytes()), *line);
     }
@@ -231,32 +183,17 @@ fn compacting_touches_nothing_but_white_space_between_tokens() {
 #[test]
 fn a_hundred_million_open_brackets_end_early_and_nothing_else() {
     let text = vec![b'['; 100_000_000];
-    assert_eq!(
-        validate(&text),
-        Err(Invalid {
-            at: text.len(),
-            reason: Reason::EndsEarly
-        })
-    );
+    assert_eq!(validate(&text), Err(Invalid { at: text.len(), reason: Reason::EndsEarly }));
 }
 
 #[test]
 fn every_level_remembers_which_bracket_closes_it() {
     for depth in [1, 63, 64, 65, 128, 129, 1000] {
-        let opened: String = (0..depth)
-            .map(|level| if level % 3 == 0 { "[" } else { "{\"k\":" })
-            .collect();
-        let closed: String = (0..depth)
-            .rev()
-            .map(|level| if level % 3 == 0 { "]" } else { "}" })
-            .collect();
+        let opened: String = (0..depth).map(|level| if level % 3 == 0 { "[" } else { "{\"k\":" }).collect();
+        let closed: String = (0..depth).rev().map(|level| if level % 3 == 0 { "]" } else { "}" }).collect();
         assert_eq!(reason(format!("{opened}0{closed}")), None, "depth {depth}");
         let swapped = closed.replace(']', "!").replace('}', "]").replace('!', "}");
-        assert_eq!(
-            reason(format!("{opened}0{swapped}")),
-            Some(Reason::ExpectedCommaOrEnd),
-            "depth {depth}"
-        );
+        assert_eq!(reason(format!("{opened}0{swapped}")), Some(Reason::ExpectedCommaOrEnd), "depth {depth}");
     }
 }
 
@@ -306,22 +243,16 @@ fn almost_json() -> impl Strategy<Value = Vec<u8>> {
 
 /// A real line with one byte changed, dropped or doubled.
 fn mutated_line() -> impl Strategy<Value = Vec<u8>> {
-    (
-        prop::sample::select(&REAL_LINES[..]),
-        any::<prop::sample::Index>(),
-        any::<u8>(),
-        0..3_u8,
-    )
-        .prop_map(|(line, at, byte, change)| {
-            let mut line = line.as_bytes().to_vec();
-            let at = at.index(line.len());
-            match change {
-                0 => line[at] = byte,
-                1 => drop(line.remove(at)),
-                _ => line.insert(at, line[at]),
-            }
-            line
-        })
+    (prop::sample::select(&REAL_LINES[..]), any::<prop::sample::Index>(), any::<u8>(), 0..3_u8).prop_map(|(line, at, byte, change)| {
+        let mut line = line.as_bytes().to_vec();
+        let at = at.index(line.len());
+        match change {
+            0 => line[at] = byte,
+            1 => drop(line.remove(at)),
+            _ => line.insert(at, line[at]),
+        }
+        line
+    })
 }
 
 proptest! {

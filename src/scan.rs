@@ -1,0 +1,249 @@
+//! Lines found in a file by their LFs alone, forwards and backwards, in bounded memory.
+//!
+//! Nothing is decoded here: a line is the bytes between two LFs, whatever they are. A line over the limit is passed over: its place is told, its
+//! bytes are not kept.
+
+use std::{io, ops::Range};
+
+use crate::{format::LF, sys::File};
+
+/// The bytes asked for in one read. Larger buffers are slower: a fresh allocation of 128 KiB starts just past a page boundary, where the kernel
+/// copies at a fifth of the speed.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Where one line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u64,
+    /// Just past the LF, or the end of the file if the line has none.
+    pub(crate) end: u64,
+    pub(crate) terminated: bool,
+    /// Longer than the limit, LF included: the bytes were passed over.
+    pub(crate) too_long: bool,
+}
+
+impl Span {
+    /// Bytes in the file, LF included.
+    pub(crate) fn len(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Walks a range of a file line by line.
+#[derive(Debug)]
+pub(crate) struct Scanner {
+    /// `buffer[kept.start..kept.end]` are the bytes read and not yet given out; what is before belongs to the line given out last.
+    buffer: Vec<u8>,
+    kept: Range<usize>,
+    /// The line given out last, without its LF. Never beyond `kept.start`.
+    line: Range<usize>,
+    /// Where in the file the byte at `kept.start` is. Always a boundary.
+    offset: u64,
+    /// Where to stop, whatever the file holds.
+    until: u64,
+    line_bytes_max: u64,
+    chunk: usize,
+}
+
+impl Scanner {
+    /// Starts at a boundary and ends at `until`, or at the end of the file.
+    pub(crate) fn new(from: u64, until: u64, line_bytes_max: u64) -> Scanner {
+        Scanner::with_chunk(from, until, line_bytes_max, CHUNK_BYTES)
+    }
+
+    pub(crate) fn with_chunk(from: u64, until: u64, line_bytes_max: u64, chunk: usize) -> Scanner {
+        Scanner { buffer: Vec::new(), kept: 0..0, line: 0..0, offset: from, until, line_bytes_max, chunk: chunk.max(1) }
+    }
+
+    /// Where the next line starts.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Lets the walk go on to a later end, for a file that has grown.
+    pub(crate) fn extend_to(&mut self, until: u64) {
+        self.until = self.until.max(until);
+    }
+
+    /// The bytes of the line given out last, without LF; none if it was too long.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.line.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.get_mut(self.line.clone()).unwrap_or_default()
+    }
+
+    /// The next line; `None` at the end.
+    pub(crate) fn next(&mut self, file: &File) -> io::Result<Option<Span>> {
+        self.line = self.kept.start..self.kept.start;
+        let mut searched = self.kept.start;
+        loop {
+            let fresh = self.buffer.get(searched..self.kept.end).unwrap_or_default();
+            if let Some(at) = memchr::memchr(LF, fresh) {
+                return Ok(Some(self.give(searched + at, true)));
+            }
+            let unfinished = self.kept.len();
+            if unfinished as u64 >= self.line_bytes_max {
+                return self.pass_over(file).map(Some);
+            }
+            let read = self.fill(file)?;
+            searched = self.kept.start + unfinished;
+            if read == 0 {
+                return Ok((unfinished > 0).then(|| self.give(self.kept.end, false)));
+            }
+        }
+    }
+
+    /// Gives out the line that ends at `end` in the buffer.
+    fn give(&mut self, end: usize, terminated: bool) -> Span {
+        self.line = self.kept.start..end;
+        let past = end + usize::from(terminated);
+        let start = self.offset;
+        self.offset += (past - self.kept.start) as u64;
+        self.kept.start = past;
+        let too_long = self.offset - start > self.line_bytes_max;
+        if too_long {
+            self.line = past..past;
+        }
+        Span { start, end: self.offset, terminated, too_long }
+    }
+
+    /// Reads on behind what is kept, making room first.
+    fn fill(&mut self, file: &File) -> io::Result<usize> {
+        if self.kept.start > 0 {
+            self.buffer.copy_within(self.kept.clone(), 0);
+            self.kept = 0..self.kept.len();
+            self.line = 0..0;
+        }
+        if self.kept.end == self.buffer.len() {
+            self.buffer.resize(self.chunk.max(2 * self.kept.end), 0);
+        }
+        let at = self.offset + self.kept.len() as u64;
+        let wanted = usize::try_from(self.until.saturating_sub(at)).unwrap_or(usize::MAX);
+        let room = self.buffer.get_mut(self.kept.end..).unwrap_or_default();
+        let room = room.len().min(wanted).min(self.chunk.max(self.kept.end));
+        let room = self.buffer.get_mut(self.kept.end..self.kept.end + room).unwrap_or_default();
+        let read = read_some(file, room, at)?;
+        self.kept.end += read;
+        Ok(read)
+    }
+
+    /// Looks for the end of a line without keeping its bytes.
+    fn pass_over(&mut self, file: &File) -> io::Result<Span> {
+        let start = self.offset;
+        let mut seen = self.kept.len() as u64;
+        loop {
+            self.kept = 0..0;
+            self.line = 0..0;
+            self.offset = start + seen;
+            let read = self.fill(file)?;
+            let found = memchr::memchr(LF, self.buffer.get(..read).unwrap_or_default());
+            if let Some(at) = found {
+                self.kept = at + 1..read;
+                self.offset = start + seen + at as u64 + 1;
+            } else if read > 0 {
+                seen += read as u64;
+                continue;
+            }
+            return Ok(Span { start, end: self.offset, terminated: found.is_some(), too_long: true });
+        }
+    }
+}
+
+fn read_some(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(into, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Walks a file backwards, line by line, from a boundary.
+#[derive(Debug)]
+pub(crate) struct Backward {
+    /// The bytes of the file from `from` on; those before `at` are still to be given out.
+    buffer: Vec<u8>,
+    from: u64,
+    /// The boundary at which the next line ends.
+    at: u64,
+    line: Range<usize>,
+    line_bytes_max: u64,
+}
+
+impl Backward {
+    pub(crate) fn new(boundary: u64, line_bytes_max: u64) -> Backward {
+        Backward { buffer: Vec::new(), from: boundary, at: boundary, line: 0..0, line_bytes_max }
+    }
+
+    /// The bytes of the line given out last, without LF; none if it was too long.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.line.clone()).unwrap_or_default()
+    }
+
+    /// The line that ends where the last one started; `None` at the start of the file.
+    pub(crate) fn next(&mut self, file: &File) -> io::Result<Option<Span>> {
+        let Some(lf) = self.at.checked_sub(1) else { return Ok(None) };
+        let end = self.at;
+        let mut searched = lf;
+        let start = loop {
+            let unsearched = self.buffer.get(..in_memory(searched.saturating_sub(self.from))).unwrap_or_default();
+            if let Some(at) = memchr::memrchr(LF, unsearched) {
+                break self.from + at as u64 + 1;
+            }
+            searched = self.from.min(lf);
+            if self.from == 0 {
+                break 0;
+            }
+            if end - self.from > self.line_bytes_max {
+                let start = boundary_before(file, self.from)?;
+                self.buffer.clear();
+                self.from = start;
+                break start;
+            }
+            self.extend(file)?;
+        };
+        self.at = start;
+        let too_long = end - start > self.line_bytes_max;
+        self.line = if too_long { 0..0 } else { in_memory(start - self.from)..in_memory(lf - self.from) };
+        Ok(Some(Span { start, end, terminated: true, too_long }))
+    }
+
+    /// Reads the bytes in front of the buffer, as many as it holds, so that the copying stays linear.
+    fn extend(&mut self, file: &File) -> io::Result<()> {
+        let kept = in_memory(self.at - self.from);
+        self.buffer.truncate(kept);
+        let wanted = in_memory(self.from.min(CHUNK_BYTES.max(kept) as u64));
+        let from = self.from - wanted as u64;
+        let mut buffer = vec![0; wanted];
+        if file.read_full_at(&mut buffer, from)? < wanted {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was read"));
+        }
+        buffer.extend_from_slice(&self.buffer);
+        self.buffer = buffer;
+        self.from = from;
+        Ok(())
+    }
+}
+
+/// The number of bytes between two offsets that are in memory at the same time.
+fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// The last boundary at or before `end`: 0, or just past an LF. Reads backwards, keeps nothing.
+pub(crate) fn boundary_before(file: &File, end: u64) -> io::Result<u64> {
+    let mut block = vec![0; CHUNK_BYTES];
+    let mut end = end;
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK_BYTES as u64);
+        let wanted = block.get_mut(..in_memory(end - start)).unwrap_or_default();
+        let read = file.read_full_at(wanted, start)?;
+        if let Some(at) = memchr::memrchr(LF, wanted.get(..read).unwrap_or_default()) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}

@@ -1,0 +1,53 @@
+//! A directory on the real disk.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, StatxFlags};
+
+use super::{FileId, FileKind, file};
+
+/// One open directory.
+#[derive(Debug)]
+pub(crate) struct RealDir {
+    handle: fs::File,
+    path: PathBuf,
+}
+
+pub(super) fn kind(path: &Path) -> io::Result<Option<FileKind>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(file::kind_of(metadata.file_type()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl RealDir {
+    pub(super) fn open(path: &Path) -> io::Result<RealDir> {
+        // An empty path is how the parent of a bare file name is spelled.
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        Ok(RealDir { handle: fs::File::open(path)?, path: path.to_owned() })
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.handle.sync_all()
+    }
+
+    pub(super) fn id_of(&self, name: &OsStr) -> io::Result<Option<FileId>> {
+        match rustix::fs::statx(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO) {
+            Ok(found) => {
+                let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+                Ok(Some(FileId { device, inode: found.stx_ino }))
+            }
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
+        fs::read_dir(&self.path)?.map(|found| Ok(found?.file_name())).collect()
+    }
+}

@@ -1,0 +1,236 @@
+//! The operating system: the only module that uses `std::fs`.
+//!
+//! It knows files, directories and locks, and nothing of lines. Everything goes through two values: a [`Disk`], which opens and names things,
+//! and a [`File`], one open descriptor. In a normal build both are thin covers over the system's calls; with the feature `sim` they may stand
+//! for an in-memory disk whose every call can fail.
+
+mod dir;
+mod file;
+mod proc;
+#[cfg(feature = "sim")]
+pub mod sim;
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+};
+
+/// A file's identity on this machine while it exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileId {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// What a path names, links not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Regular,
+    Directory,
+    Link,
+    /// A FIFO, a socket or a device.
+    Special,
+}
+
+/// A process, as far as the system tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) name: Option<String>,
+}
+
+impl std::fmt::Display for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {}", self.pid)?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, " ({name})"))
+    }
+}
+
+/// Where a journal lives: the real disk, or one in memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    #[cfg(feature = "sim")]
+    pub(crate) sim: Option<sim::SimDisk>,
+}
+
+/// One open file.
+#[derive(Debug)]
+pub(crate) enum File {
+    Real(file::RealFile),
+    #[cfg(feature = "sim")]
+    Sim(sim::SimFile),
+}
+
+/// One open directory: names looked up in it stay right when the directory itself is renamed.
+#[derive(Debug)]
+pub(crate) enum Dir {
+    Real(dir::RealDir),
+    #[cfg(feature = "sim")]
+    Sim(sim::SimDir),
+}
+
+macro_rules! on_disk {
+    ($disk:expr, $real:expr, $sim:ident => $simulated:expr) => {{
+        #[cfg(feature = "sim")]
+        if let Some($sim) = &$disk.sim {
+            return $simulated;
+        }
+        $real
+    }};
+}
+
+macro_rules! on_handle {
+    ($kind:ident, $handle:expr, $inner:ident => $call:expr) => {
+        match $handle {
+            $kind::Real($inner) => $call,
+            #[cfg(feature = "sim")]
+            $kind::Sim($inner) => $call,
+        }
+    };
+}
+
+impl Disk {
+    /// What the path names, links not followed; `None` if nothing.
+    pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
+        on_disk!(self, dir::kind(path), sim => sim.kind(path))
+    }
+
+    pub(crate) fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        on_disk!(self, std::fs::read_link(path), sim => sim.read_link(path))
+    }
+
+    /// Opens an existing regular file to read and append. Never through a link, and never blocks on a FIFO.
+    pub(crate) fn open_append(&self, path: &Path) -> io::Result<File> {
+        on_disk!(self, file::open_append(path).map(File::Real), sim => sim.open_append(path).map(File::Sim))
+    }
+
+    /// Creates a file to read and append; fails if the name is taken, by a dangling link too.
+    pub(crate) fn create_append(&self, path: &Path, mode: u32) -> io::Result<File> {
+        on_disk!(self, file::create_append(path, mode).map(File::Real), sim => sim.create_append(path, mode).map(File::Sim))
+    }
+
+    /// Opens an existing regular file to read.
+    pub(crate) fn open_read(&self, path: &Path) -> io::Result<File> {
+        on_disk!(self, file::open_read(path).map(File::Real), sim => sim.open_read(path).map(File::Sim))
+    }
+
+    /// Opens an existing regular file to read, and to write at given offsets.
+    pub(crate) fn open_rewrite(&self, path: &Path) -> io::Result<File> {
+        on_disk!(self, file::open_rewrite(path).map(File::Real), sim => sim.open_rewrite(path).map(File::Sim))
+    }
+
+    pub(crate) fn open_dir(&self, path: &Path) -> io::Result<Dir> {
+        on_disk!(self, dir::RealDir::open(path).map(Dir::Real), sim => sim.open_dir(path).map(Dir::Sim))
+    }
+
+    /// Processes that have the file open for writing without showing their presence as our writers do. Empty where the system does not tell.
+    pub(crate) fn strangers(&self, id: FileId) -> Vec<Process> {
+        on_disk!(self, proc::strangers(id), sim => sim.strangers(id))
+    }
+
+    /// The process that holds the file's exclusive lock, where the system tells.
+    pub(crate) fn lock_holder(&self, id: FileId) -> Option<Process> {
+        on_disk!(self, proc::lock_holder(id), sim => sim.lock_holder(id))
+    }
+}
+
+impl Dir {
+    /// Makes the names in the directory durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        on_handle!(Dir, self, dir => dir.sync())
+    }
+
+    /// The file that the name stands for now, links not followed. Leaves the file's times alone.
+    pub(crate) fn id_of(&self, name: &OsStr) -> io::Result<Option<FileId>> {
+        on_handle!(Dir, self, dir => dir.id_of(name))
+    }
+
+    /// All names, in no order.
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
+        on_handle!(Dir, self, dir => dir.names())
+    }
+}
+
+impl File {
+    pub(crate) fn id(&self) -> io::Result<FileId> {
+        on_handle!(File, self, file => file.id())
+    }
+
+    pub(crate) fn kind(&self) -> io::Result<FileKind> {
+        on_handle!(File, self, file => file.kind())
+    }
+
+    /// The permission bits of the file.
+    pub(crate) fn mode(&self) -> io::Result<u32> {
+        on_handle!(File, self, file => file.mode())
+    }
+
+    /// Bytes in the file now. Found by seeking, which unlike `fstat` does not make the next write dearer.
+    pub(crate) fn size(&self) -> io::Result<u64> {
+        on_handle!(File, self, file => file.size())
+    }
+
+    /// Just past the last byte that this descriptor wrote.
+    pub(crate) fn position(&self) -> io::Result<u64> {
+        on_handle!(File, self, file => file.position())
+    }
+
+    /// Appends some of `bytes`, in one system call, wherever the end of the file is by then.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        on_handle!(File, self, file => file.write(bytes))
+    }
+
+    /// Reads some bytes at an offset; 0 at the end of the file.
+    pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        on_handle!(File, self, file => file.read_at(into, offset))
+    }
+
+    /// Writes some of `bytes` at an offset; only for a file from [`Disk::open_rewrite`].
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        on_handle!(File, self, file => file.write_at(bytes, offset))
+    }
+
+    /// Cuts the file at `len`.
+    pub(crate) fn cut(&self, len: u64) -> io::Result<()> {
+        on_handle!(File, self, file => file.cut(len))
+    }
+
+    /// Makes the file's bytes and size durable (`fdatasync`). Never to be tried again after a failure.
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
+        on_handle!(File, self, file => file.sync_data())
+    }
+
+    /// Takes the exclusive advisory lock if it is free.
+    pub(crate) fn try_lock(&self) -> io::Result<bool> {
+        on_handle!(File, self, file => file.try_lock())
+    }
+
+    /// Waits for the exclusive advisory lock.
+    pub(crate) fn lock(&self) -> io::Result<()> {
+        on_handle!(File, self, file => file.lock())
+    }
+
+    pub(crate) fn unlock(&self) -> io::Result<()> {
+        on_handle!(File, self, file => file.unlock())
+    }
+
+    /// Shows other processes that this descriptor takes the lock, until it is closed. Where that cannot be shown, nothing happens.
+    pub(crate) fn show_presence(&self) {
+        on_handle!(File, self, file => file.show_presence());
+    }
+
+    /// Fills `into` from `offset` on, and says how much there was: less than all only at the end of the file.
+    pub(crate) fn read_full_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}

@@ -1,0 +1,76 @@
+//! What the system tells of other processes: who holds a lock, who has a file open for writing without ours.
+
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+
+use nix::fcntl::{FcntlArg, fcntl};
+
+use super::{FileId, Process};
+
+/// The byte whose shared lock shows that a descriptor belongs to a writer of ours; far beyond the end of any file.
+const PRESENCE_BYTE: i64 = 1 << 61;
+
+/// An open-file-description lock: it lives as long as the descriptor, and is seen in `/proc/PID/fdinfo`. See fcntl_locking(2).
+pub(super) fn show_presence(file: &fs::File) -> io::Result<()> {
+    let lock =
+        nix::libc::flock { l_type: nix::libc::F_RDLCK as i16, l_whence: nix::libc::SEEK_SET as i16, l_start: PRESENCE_BYTE, l_len: 1, l_pid: 0 };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&lock))?;
+    Ok(())
+}
+
+/// Reads `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4242 fd:00:131 0 EOF`. See proc_locks(5).
+pub(super) fn lock_holder(id: FileId) -> Option<Process> {
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|lock| {
+        let mut words = lock.split_ascii_whitespace().skip(1);
+        let (kind, _, mode, pid, file) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
+        (kind == "FLOCK" && mode == "WRITE" && names(file, id)).then(|| process(pid.parse().ok()?)).flatten()
+    })
+}
+
+/// Whether `major:minor:inode`, the first two hexadecimal, names the file.
+fn names(text: &str, id: FileId) -> bool {
+    let mut parts = text.split(':');
+    let mut device = || u32::from_str_radix(parts.next()?, 16).ok();
+    let (major, minor) = (device(), device());
+    let inode = parts.next().and_then(|inode| inode.parse().ok());
+    let device = major.zip(minor).map(|(major, minor)| rustix::fs::makedev(major, minor));
+    (device, inode) == (Some(id.device), Some(id.inode))
+}
+
+fn process(pid: u32) -> Option<Process> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_owned());
+    Some(Process { pid, name })
+}
+
+/// Looks at every descriptor of every process that may be looked at.
+pub(super) fn strangers(id: FileId) -> Vec<Process> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|found| found.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| is_stranger(*pid, id)).filter_map(process).collect()
+}
+
+fn is_stranger(pid: u32, id: FileId) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
+    descriptors.flatten().any(|descriptor| {
+        let Ok(info) = fs::read_to_string(descriptor.path()) else { return false };
+        // The inode in the text comes first: only a likely hit is worth a `stat`, which may hang on a dead network mount.
+        writes_without_presence(&info, id.inode) && opens(pid, &descriptor.path(), id)
+    })
+}
+
+/// Reads one fdinfo: octal `flags:`, `ino:`, and a `lock:` line for every lock that the descriptor holds. See proc_pid_fdinfo(5).
+fn writes_without_presence(info: &str, inode: u64) -> bool {
+    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let writes = value("flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok()).is_some_and(|flags| flags & 0b11 != 0);
+    // Linux before 5.14 does not show the inode: then every writing descriptor is worth a look.
+    let likely = value("ino:").is_none_or(|shown| shown.parse() == Ok(inode));
+    let presence = format!(" {PRESENCE_BYTE} {PRESENCE_BYTE}");
+    let present = info.lines().any(|line| line.starts_with("lock:") && line.contains("OFDLCK") && line.ends_with(&presence));
+    writes && likely && !present
+}
+
+fn opens(pid: u32, info: &Path, id: FileId) -> bool {
+    let Some(descriptor) = info.file_name() else { return false };
+    let target = Path::new("/proc").join(pid.to_string()).join("fd").join(descriptor);
+    fs::metadata(target).is_ok_and(|found| found.is_file() && (found.dev(), found.ino()) == (id.device, id.inode))
+}
