@@ -35,8 +35,13 @@ pub(crate) struct Place {
 impl Place {
     /// Finds the journal's directory. A symbolic link to a regular file is followed once, and its target used from then on.
     pub(crate) fn find(disk: &Disk, path: &Path) -> Result<Place> {
-        let failed = |error| Error::io(Attempt::OpenToAppend, path, error);
-        let refused = |why| Error::new(ErrorKind::NotAFile, Attempt::OpenToAppend).on(path).detail(why);
+        Place::find_to(Attempt::OpenToAppend, disk, path)
+    }
+
+    /// The same for another purpose.
+    pub(crate) fn find_to(attempt: Attempt, disk: &Disk, path: &Path) -> Result<Place> {
+        let failed = |error| Error::io(attempt, path, error);
+        let refused = |why| Error::new(ErrorKind::NotAFile, attempt).on(path).detail(why);
         let path = match disk.kind(path).map_err(failed)? {
             Some(FileKind::Link) => {
                 let target = disk.read_link(path).map_err(failed)?;
@@ -96,6 +101,23 @@ impl Active {
             active.sync_dir()?;
         }
         Ok(active)
+    }
+
+    /// Opens the file that is there, and takes its lock. Nothing is created.
+    pub(crate) fn lock_existing(attempt: Attempt, disk: &Disk, path: &Path, wait: LockWait) -> Result<Active> {
+        loop {
+            let place = Place::find_to(attempt, disk, path)?;
+            let failed = |error| Error::io(attempt, path, error);
+            let file = disk.open_append(&place.path).map_err(failed)?;
+            let id = file.id().map_err(failed)?;
+            file.show_presence();
+            let active = Active { file, id, place };
+            active.lock(wait, attempt)?;
+            // Between opening and locking, a repair or a rotation may have put another file in this one's place.
+            if active.is_named()? {
+                return Ok(active);
+            }
+        }
     }
 
     /// Makes the file's name durable.

@@ -2,17 +2,21 @@
 
 mod active;
 mod append;
+mod edits;
 mod encode;
 mod error;
 pub mod format;
 mod lock;
 mod position;
 mod quarantine;
+mod repair;
 mod rollback;
 mod salvage;
 mod scan;
+mod swap;
 mod sys;
 mod tail;
+mod undo;
 mod writer;
 
 #[cfg(feature = "sim")]
@@ -23,6 +27,8 @@ pub use error::{Error, ErrorKind, Left, Result};
 pub use format::verdict::{Code, Severity, Verdict};
 pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
+pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use rollback::Rollback;
 pub use tail::{TailRepair, Unterminated};
+pub use undo::{Undone, undo_repair};
 pub use writer::{Durability, Format, Options, Writer};

@@ -11,10 +11,11 @@
 //!
 //! Where nothing may be cut, because a stranger has the file open for writing or the writer was told never to cut, an LF is written instead.
 
-use std::{fmt, path::Path};
+use std::{fmt, ops::Range, path::Path};
 
 use crate::{
     active::Active,
+    edits::{Edits, Removed},
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         BOM, SEQ_MAX, json,
@@ -22,7 +23,7 @@ use crate::{
         verdict::{Code, Judged},
     },
     position::Position,
-    quarantine::{self, Plan, Removed},
+    quarantine::{self, Plan},
     rollback::{self, Rollback},
     salvage,
     scan::{self, Backward, Span},
@@ -144,80 +145,90 @@ fn settle_torn(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error);
     let file = &active.file;
     let size = file.size().map_err(failed)?;
-    let tail = Tail::find(file, size, rules).map_err(failed)?;
+    let tail = Tail::find(file, size).map_err(failed)?;
     if tail.start == size {
         return Ok(Settled { end: size, repair: TailRepair::default() });
     }
-    let found = tail.judge(file, rules).map_err(failed)?;
+    let rest = tail.rest(file, rules.line_bytes_max).map_err(failed)?;
+    let found = Found::of(&rest, rules.unterminated);
     if found == Found::Newer {
         let error = Error::new(ErrorKind::NewerFormat, Attempt::OpenToAppend).on(&active.place.path).at(tail.start);
         return Err(error.detail("the last line is of a newer format"));
     }
     let cut_at = match found {
-        Found::Record | Found::Glued => tail.rest_end,
+        Found::Record(_) | Found::Glued => tail.rest_end,
         _ => tail.start,
     };
     let terminate = cut_at > tail.start;
     let may_cut = rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
     if cut_at < size && !may_cut {
-        let rest = tail.rest(file, rules).map_err(failed)?;
         rollback::fence(file, &rest).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         let end = file.size().map_err(failed)?;
         return Ok(Settled { end, repair: TailRepair { fenced: true, ..TailRepair::default() } });
     }
-    let reason = match (terminate, tail.has_nul) {
-        (true, false) => Code::Blank,
-        (_, true) if tail.rest_end == cut_at => Code::NulRun,
-        _ => Code::TornTail,
-    };
-    let mut repair = TailRepair::default();
-    if cut_at < size {
-        repair = cut(active, rules, cut_at..size, reason, terminate)?;
-    }
-    if terminate {
+    let reason = tail.reason(cut_at);
+    let repair = if cut_at < size {
+        cut(active, rules, cut_at..size, reason, terminate)?
+    } else {
         rollback::fence(file, b"").map_err(failed)?;
-        repair.terminated = true;
-    }
-    file.sync_data().map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        TailRepair { terminated: true, ..TailRepair::default() }
+    };
     Ok(Settled { end: file.size().map_err(failed)?, repair })
 }
 
-/// Moves a range at the end of the file to quarantine.
-fn cut(active: &Active, rules: &Rules<'_>, range: std::ops::Range<u64>, reason: Code, terminate: bool) -> Result<TailRepair> {
-    let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(range.start);
-    let plan = Plan {
-        before_len: range.end,
-        after_len: range.start + u64::from(terminate),
-        removed: vec![Removed { start: range.start, end: range.end, reason }],
-        added: terminate.then_some(range.start).into_iter().collect(),
-    };
+/// Moves what the edits remove, all of it at the end of a file of `size` bytes, to quarantine; cuts the file, ends it with an LF where they say
+/// so, and syncs it. Returns the id of the repair.
+pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: u64) -> Result<String> {
+    let cut = edits.cut_at(size).unwrap_or(size);
+    debug_assert_eq!(edits.cut_at(size), Some(cut), "only the end of a file is taken off");
+    let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(cut);
     let mode = active.file.mode().map_err(failed)?;
-    quarantine::keep(&active.place.disk, rules.quarantine, mode, &active.file, &plan)?;
+    let plan = Plan { before_len: size, edits, checksums: None };
+    let id = quarantine::keep(&active.place.disk, quarantine, mode, &active.file, &plan)?;
     // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
-    active.file.cut(range.start).map_err(failed)?;
-    tracing::warn!(path = %active.place.path.display(), from = range.start, to = range.end, %reason, "moved torn bytes to quarantine");
+    if cut < size {
+        active.file.cut(cut).map_err(failed)?;
+    }
+    // Crash here: a whole last record may lack its LF, which the next opener writes.
+    if !edits.added.is_empty() {
+        rollback::fence(&active.file, b"").map_err(failed)?;
+    }
+    active.file.sync_data().map_err(failed)?;
+    tracing::warn!(path = %active.place.path.display(), from = cut, to = size, "moved bytes at the end to quarantine");
+    Ok(id)
+}
+
+/// Takes one range off the end of the file, and tells of it.
+fn cut(active: &Active, rules: &Rules<'_>, range: Range<u64>, reason: Code, terminate: bool) -> Result<TailRepair> {
+    let removed = vec![Removed { start: range.start, end: range.end, reason }];
+    let added = terminate.then_some(range.start).into_iter().collect();
+    take_off(active, rules.quarantine, &Edits { removed, added }, range.end)?;
     let place = |offset| Position::new(rules.segment, offset);
     Ok(TailRepair {
         removed: Some((place(range.start), place(range.end))),
         reason: Some(reason),
         quarantine: Some(rules.quarantine.to_owned()),
+        terminated: terminate,
         ..TailRepair::default()
     })
 }
 
 /// The bytes after the last LF.
-struct Tail {
-    start: u64,
-    /// From here on there are only NULs and white space.
-    rest_end: u64,
+pub(crate) struct Tail {
+    /// Just past the last LF, or past a byte order mark at the start of the file.
+    pub(crate) start: u64,
+    /// From here on there are only NULs and white space. Never less than `start`.
+    pub(crate) rest_end: u64,
     has_nul: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
+/// What stands between the last LF and the NULs and white space at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
     /// A whole record.
-    Record,
+    Record(Judged),
     /// A whole object or array, and more on the same line.
     Glued,
     /// Nothing worth keeping in place.
@@ -225,8 +236,19 @@ enum Found {
     Newer,
 }
 
+impl Found {
+    pub(crate) fn of(rest: &[u8], unterminated: Unterminated) -> Found {
+        match whole_without_lf(rest) {
+            Some(Judged::Newer) => Found::Newer,
+            Some(judged) if unterminated == Unterminated::Keep => Found::Record(judged),
+            None if begins_with_a_record(rest) => Found::Glued,
+            _ => Found::Torn,
+        }
+    }
+}
+
 impl Tail {
-    fn find(file: &File, size: u64, _rules: &Rules<'_>) -> std::io::Result<Tail> {
+    pub(crate) fn find(file: &File, size: u64) -> std::io::Result<Tail> {
         let mut start = scan::boundary_before(file, size)?;
         if start == 0 {
             let mut first = [0; BOM.len()];
@@ -255,9 +277,9 @@ impl Tail {
     }
 
     /// The bytes before the NULs and white space at the end; none if they are more than a line can be.
-    fn rest(&self, file: &File, rules: &Rules<'_>) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn rest(&self, file: &File, line_bytes_max: u64) -> std::io::Result<Vec<u8>> {
         let len = self.rest_end - self.start;
-        if len >= rules.line_bytes_max {
+        if len >= line_bytes_max {
             return Ok(Vec::new());
         }
         let mut rest = vec![0; usize::try_from(len).unwrap_or(0)];
@@ -266,15 +288,13 @@ impl Tail {
         Ok(rest)
     }
 
-    fn judge(&self, file: &File, rules: &Rules<'_>) -> std::io::Result<Found> {
-        let rest = self.rest(file, rules)?;
-        let keep = rules.unterminated == Unterminated::Keep;
-        Ok(match whole_without_lf(&rest) {
-            Some(Judged::Newer) => Found::Newer,
-            Some(_) if keep => Found::Record,
-            None if begins_with_a_record(&rest) => Found::Glued,
-            _ => Found::Torn,
-        })
+    /// Why the bytes from `cut_at` on are removed: the whole tail, or what stands behind `rest_end`.
+    pub(crate) fn reason(&self, cut_at: u64) -> Code {
+        match (cut_at == self.rest_end, self.has_nul) {
+            (true, true) => Code::NulRun,
+            (true, false) if cut_at > self.start => Code::Blank,
+            _ => Code::TornTail,
+        }
     }
 }
 
@@ -283,9 +303,7 @@ impl Tail {
 pub(crate) fn whole_without_lf(text: &[u8]) -> Option<Judged> {
     match Judged::of(&Framed::new(text, false)) {
         judged @ (Judged::Sealed(_) | Judged::Newer) => Some(judged),
-        judged @ Judged::Plain(valid) => {
-            matches!(valid.kind, json::Kind::Object | json::Kind::Array | json::Kind::String).then_some(judged)
-        }
+        judged @ Judged::Plain(valid) => matches!(valid.kind, json::Kind::Object | json::Kind::Array | json::Kind::String).then_some(judged),
         _ => None,
     }
 }
@@ -313,7 +331,6 @@ fn settle_batch(active: &Active, rules: &Rules<'_>, settled: &mut Settled) -> Re
     };
     let earlier = std::mem::take(&mut settled.repair);
     let mut repair = cut(active, rules, from..settled.end, Code::OpenBatch, false)?;
-    active.file.sync_data().map_err(failed)?;
     if let (Some((_, end)), Some(removed)) = (earlier.removed, repair.removed.as_mut()) {
         // The torn bytes behind the batch went first; together they are one range.
         removed.1 = end;
@@ -381,12 +398,7 @@ pub(crate) fn judge(span: &Span, bytes: &[u8]) -> Judged {
 ///
 /// It is found backwards from the last sealed line. A terminated corrupt line behind that one keeps its number, so that its loss shows as a gap,
 /// and an unfinished batch keeps all of its numbers.
-pub(crate) fn next_seq(
-    file: &File,
-    end: u64,
-    line_bytes_max: u64,
-    before_first: impl FnOnce() -> std::io::Result<u64>,
-) -> std::io::Result<u64> {
+pub(crate) fn next_seq(file: &File, end: u64, line_bytes_max: u64, before_first: impl FnOnce() -> std::io::Result<u64>) -> std::io::Result<u64> {
     let mut lines = Backward::new(end, line_bytes_max);
     let mut corrupt = 0u64;
     let mut highest = 0u64;

@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use super::{Form, Writer, options::{Format, Options}};
+use super::{
+    Form, Writer,
+    options::{Format, Options},
+};
 use crate::{
     active::{Active, Place},
     append::Stand,
@@ -16,6 +19,7 @@ use crate::{
     format::{name, verdict::Judged},
     lock::{Lock, LockWait},
     scan::{self, Scanner},
+    swap,
     sys::File,
     tail,
 };
@@ -71,8 +75,21 @@ pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Res
         active.lock(wait, Attempt::OpenToAppend)?;
         // Between opening and locking, a repair or a rotation may have put another file in this one's place.
         if active.is_named()? {
+            clear_leftovers(&active);
             return Ok(active);
         }
+    }
+}
+
+/// A second name may be the backup of a repair that crashed before it was done. One that is not does no harm here, nor does one that stays.
+fn clear_leftovers(active: &Active) {
+    let cleared = match active.file.links() {
+        Ok(1) => Ok(()),
+        Ok(_) => swap::clear_leftovers(Attempt::OpenToAppend, active),
+        Err(error) => Err(Error::io(Attempt::OpenToAppend, &active.place.path, error)),
+    };
+    if let Err(error) = cleared {
+        tracing::warn!(%error, "what an interrupted repair left could not be removed");
     }
 }
 
@@ -164,7 +181,10 @@ impl Archived {
     pub(super) fn find(active: &Active) -> Result<Archived> {
         let place = &active.place;
         let names = place.dir.names().map_err(|error| Error::io(Attempt::List, &place.path, error).detail("its directory"))?;
-        let newest = names.iter().filter_map(|name| Some((name::parse_archived(&place.name, name)?, name))).max_by_key(|(parsed, _)| (parsed.number, !parsed.compressed));
+        let newest = names
+            .iter()
+            .filter_map(|name| Some((name::parse_archived(&place.name, name)?, name)))
+            .max_by_key(|(parsed, _)| (parsed.number, !parsed.compressed));
         Ok(match newest {
             Some((parsed, name)) => {
                 let path = (!parsed.compressed).then(|| place.path.with_file_name(name));
