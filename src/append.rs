@@ -7,7 +7,8 @@ use std::{borrow::Cow, io, ops::Range};
 
 use crate::{
     format::LF,
-    rollback::{self, Rest, RolledBack, Rollback},
+    rollback::{self, Rest, Rollback, RolledBack},
+    scan,
     sys::File,
 };
 
@@ -96,7 +97,9 @@ fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usize, fenced:
 }
 
 enum Written {
-    Contiguous { start: u64 },
+    Contiguous {
+        start: u64,
+    },
     /// The range that holds our bytes and a stranger's.
     Mixed(Range<u64>),
 }
@@ -140,16 +143,8 @@ fn write(file: &File, bytes: &[u8], end: u64, fenced: usize) -> Result<Written, 
         }
     }
     let landed_elsewhere = start != end && fenced == 0;
-    if landed_elsewhere && !is_boundary(file, start).map_err(|cause| Stopped { cause, start, written })? {
+    if landed_elsewhere && !scan::is_boundary(file, start).map_err(|cause| Stopped { cause, start, written })? {
         return Ok(Written::Mixed(start..start + written as u64));
     }
     Ok(Written::Contiguous { start })
-}
-
-/// Offset 0, or just past an LF.
-pub(crate) fn is_boundary(file: &File, offset: u64) -> io::Result<bool> {
-    let Some(before) = offset.checked_sub(1) else { return Ok(true) };
-    let mut byte = [0];
-    let read = file.read_full_at(&mut byte, before)?;
-    Ok(read == 1 && byte == [LF])
 }

@@ -22,6 +22,7 @@ use crate::{
     lock::Lock,
     position::{Appended, Mark, Position},
     rollback::Rest,
+    scan,
     tail::{self, Rules},
 };
 
@@ -213,7 +214,7 @@ impl Writer {
         if size == known.end {
             return Ok((known, 0));
         }
-        let has_grown = size > known.end && append::is_boundary(&self.active.file, known.end).map_err(|error| failed(self, error))?;
+        let has_grown = size > known.end && scan::is_boundary(&self.active.file, known.end).map_err(|error| failed(self, error))?;
         if has_grown {
             return Ok((self.look_again(None)?, 0));
         }
