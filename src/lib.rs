@@ -8,3 +8,5 @@ mod sys;
 pub use error::{Error, ErrorKind, Left, Result};
 pub use format::verdict::{Code, Severity, Verdict};
 pub use position::{Appended, Mark, Position};
+#[cfg(feature = "sim")]
+pub use sys::sim;
