@@ -102,7 +102,12 @@ impl Writer {
             Err(error) => return (nothing, Err(error)),
         };
         let synced = if landing.whole > 0 { self.settle_durability(durability) } else { Ok(()) };
-        (landing, synced.and(stopped.map_or(Ok(()), Err)))
+        let result = match (synced, stopped) {
+            (Ok(()), None) => Ok(()),
+            (Err(unsynced), Some(stopped)) => Err(unsynced.leaving(stopped.left().clone())),
+            (Err(error), None) | (Ok(()), Some(error)) => Err(error),
+        };
+        (landing, result)
     }
 
     /// Refuses what needs no lock to be refused, takes the lock, and sees that the file is still the one that the path names.
@@ -273,17 +278,16 @@ impl Writer {
     /// The error of an append after its rollback; poisons the writer if a fragment could be neither cut nor fenced.
     fn stopped(&mut self, failed: Failed, at: u64) -> Error {
         let place = |offset| Position::new(self.segment, offset);
-        let (left, unfenced) = match failed.rolled_back.rest {
-            Rest::Nothing => (Left::Nothing, false),
-            Rest::Fenced(range) => (Left::Fragment(place(range.start)..place(range.end)), false),
-            Rest::Unfenced(range) => (Left::Fragment(place(range.start)..place(range.end)), true),
-            Rest::Unknown => (Left::Unknown, false),
+        let left = match failed.rolled_back.rest {
+            Rest::Nothing => Left::Nothing,
+            Rest::Fragment(range) => Left::Fragment(place(range.start)..place(range.end)),
+            Rest::Unknown => Left::Unknown,
         };
         let mut error = Error::io(Attempt::Append, self.path(), failed.cause).at(at).leaving(left);
         if let Some(rollback) = failed.rolled_back.error {
             error = error.rolling_back(Error::io(Attempt::RollBack, self.path(), rollback).at(failed.rolled_back.start));
         }
-        if unfenced {
+        if failed.rolled_back.unfenced {
             self.poison = Some(Poison::Fragment(error.clone()));
         }
         error

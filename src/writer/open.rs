@@ -114,7 +114,8 @@ impl Survey {
             Format::Sealed => Form::Sealed,
             Format::Plain => Form::Plain,
             Format::Auto if any(|walk| walk.sealed) => Form::Sealed,
-            Format::Auto if boundary > 0 && any(|walk| walk.lines) => Form::Plain,
+            Format::Auto if any(|walk| walk.whole) => Form::Plain,
+            // Nothing whole says what the file was: it may be a sealed journal whose first record failed.
             Format::Auto => archived.form(active, options).map_err(failed)?,
         };
         let has_record = any(|walk| walk.whole) || archived.newest > 0;
@@ -125,7 +126,6 @@ impl Survey {
 /// Lines looked at one after the other.
 #[derive(Default)]
 struct Walk {
-    lines: bool,
     whole: bool,
     /// Some line has the shape of a sealed one.
     sealed: bool,
@@ -139,7 +139,6 @@ impl Walk {
         let mut lines = Scanner::new(from, until, line_bytes_max);
         while let Some(span) = lines.next(file)? {
             let judged = tail::judge(&span, lines.bytes());
-            walk.lines |= judged != Judged::Blank;
             walk.whole |= judged.is_whole();
             walk.sealed |= matches!(judged, Judged::Sealed(_) | Judged::CrcMismatch);
             if judged.is_corrupt() {
@@ -185,7 +184,7 @@ impl Archived {
         let Some((file, end)) = self.open(active)? else { return Ok(Form::Sealed) };
         let from = scan::boundary_before(&file, end.saturating_sub(options.window_bytes))?;
         let walk = Walk::over(&file, from, end, options.line_bytes_max, false)?;
-        Ok(if walk.lines && !walk.sealed { Form::Plain } else { Form::Sealed })
+        Ok(if walk.whole && !walk.sealed { Form::Plain } else { Form::Sealed })
     }
 
     /// The number of the last archived record, 0 if there is none.
