@@ -1,16 +1,33 @@
 //! A crash-safe, append-only JSON Lines journal.
 
+mod active;
+mod append;
+mod encode;
 mod error;
 pub mod format;
 mod judge;
+mod lock;
 mod position;
+mod quarantine;
 mod reader;
+mod rollback;
+mod salvage;
 mod scan;
 mod seek;
 mod segment;
 mod sys;
+mod tail;
+mod writer;
 
+#[cfg(feature = "sim")]
+pub use sys::sim;
+
+pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
 pub use format::verdict::{Code, Severity, Verdict};
+pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
 pub use reader::{Damage, DamagedPlace, Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
+pub use rollback::Rollback;
+pub use tail::{TailRepair, Unterminated};
+pub use writer::{Durability, Format, Options, Writer};
