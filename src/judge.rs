@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::{
     format::{
-        json::{Kind, Reason},
+        json::Kind,
         line::Framed,
         seal::{self, Seal},
         verdict::{Code, Judged, Verdict},
@@ -19,6 +19,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) span: Span,
+    /// Of a corrupt line the code is the plainest one; what stands on the line tells more.
     pub(crate) verdict: Verdict,
     /// The seal of a line whose verdict is [`Verdict::Sealed`].
     pub(crate) seal: Option<Seal>,
@@ -48,7 +49,8 @@ impl Found {
             Some(Judged::Plain(valid)) if span.terminated || !matches!(valid.kind, Kind::Number | Kind::Literal) => Verdict::Plain,
             _ if !span.terminated => Verdict::Torn,
             None => Verdict::Corrupt(Code::TooLong),
-            Some(judged) => Verdict::Corrupt(code(&judged, framed.text)),
+            Some(Judged::CrcMismatch) => Verdict::Corrupt(Code::CrcMismatch),
+            Some(_) => Verdict::Corrupt(Code::NotJson),
         };
         Found { span, verdict, seal, text, nuls_behind }
     }
@@ -72,14 +74,4 @@ impl Found {
 fn without_nuls(bytes: &[u8]) -> &[u8] {
     let kept = bytes.iter().rposition(|byte| *byte != 0 && !seal::is_space(*byte)).map_or(0, |last| last + 1);
     bytes.get(..kept).unwrap_or_default()
-}
-
-/// What is wrong with a terminated line that is no record.
-fn code(judged: &Judged, text: &[u8]) -> Code {
-    match judged {
-        _ if memchr::memchr(0, text).is_some() => Code::NulRun,
-        Judged::NotJson(invalid) if invalid.reason == Reason::NotUtf8 => Code::NotUtf8,
-        Judged::NotJson(_) => Code::NotJson,
-        _ => Code::CrcMismatch,
-    }
 }

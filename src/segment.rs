@@ -5,13 +5,13 @@
 //! the newest archived segment and at the head of the next; a segment starts behind those, and its offsets are counted from there.
 
 use std::{
-    ffi::OsString,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
 use crate::{
+    active::Place,
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT,
@@ -19,7 +19,7 @@ use crate::{
     },
     position::Position,
     seek::Stretch,
-    sys::{Dir, Disk, File, FileId, FileKind},
+    sys::{Disk, File, FileId},
 };
 
 /// How often the path may name another file by the time the directory is listed, before opening gives up.
@@ -69,28 +69,23 @@ pub(crate) struct Segments {
     whole: bool,
 }
 
-/// Where a journal is: its path with a link followed, and its directory.
-#[derive(Debug)]
-struct Place {
-    disk: Disk,
-    path: PathBuf,
-    name: OsString,
-    dir: Dir,
-}
-
 impl Segments {
     /// Opens the active segment and lists the others. `whole` says whether those are to be read.
     pub(crate) fn open(disk: &Disk, path: &Path, whole: bool) -> Result<Segments> {
-        let place = Place::find(disk, path)?;
+        let place = Place::find(disk, path, Attempt::OpenToRead)?;
+        let failed = |error| Error::io(Attempt::OpenToRead, &place.path, error);
         for _ in 0..REPLACED_MAX {
-            let file = place.open_active()?;
-            let id = file.as_ref().map(File::id).transpose().map_err(|error| place.failed(error))?;
-            let archived = place.archived(id)?;
-            if place.dir.id_of(&place.name).map_err(|error| place.failed(error))? != id {
+            let file = match disk.open_read(&place.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                opened => Some(opened.map_err(failed)?),
+            };
+            let id = file.as_ref().map(File::id).transpose().map_err(failed)?;
+            let archived = archived(&place, id)?;
+            if place.dir.id_of(&place.name).map_err(failed)? != id {
                 continue;
             }
             if file.is_none() && (archived.is_empty() || !whole) {
-                return Err(place.failed(io::ErrorKind::NotFound.into()));
+                return Err(failed(io::ErrorKind::NotFound.into()));
             }
             let mut segments = Segments { place, archived, active: None, whole };
             segments.active = file.map(|file| segments.active_segment(file)).transpose()?;
@@ -156,10 +151,10 @@ impl Segments {
     }
 
     fn active_segment(&self, file: File) -> Result<Segment> {
-        let end = file.size().map_err(|error| self.place.failed(error))?;
-        let path = self.place.path.as_path().into();
+        let path: Arc<Path> = self.place.path.as_path().into();
+        let end = file.size().map_err(|error| Error::io(Attempt::OpenToRead, &path, error))?;
         let mut active = Segment { number: self.active_number(), path, file: Arc::new(file), start: 0, end };
-        // Without the archived segments nothing is a duplicate of theirs that cannot be told for want of reading them.
+        // The active segment can be read alone even if the one before it cannot be read; then duplicates are not told.
         let newest = self.archived.last().filter(|newest| self.whole || !newest.compressed);
         active.start = self.own_start(&active, newest)?;
         Ok(active)
@@ -200,52 +195,19 @@ impl Segments {
     }
 }
 
-impl Place {
-    /// Finds the journal's directory. A symbolic link is followed once, and its target used from then on.
-    fn find(disk: &Disk, path: &Path) -> Result<Place> {
-        let failed = |error| Error::io(Attempt::OpenToRead, path, error);
-        let refused = |why| Error::new(ErrorKind::NotAFile, Attempt::OpenToRead).on(path).detail(why);
-        let mut target = path.to_owned();
-        if disk.kind(path).map_err(failed)? == Some(FileKind::Link) {
-            target = path.parent().unwrap_or(Path::new("")).join(disk.read_link(path).map_err(failed)?);
-        }
-        match disk.kind(&target).map_err(failed)? {
-            Some(FileKind::Regular) | None => {}
-            Some(FileKind::Directory) => return Err(refused("it is a directory")),
-            Some(FileKind::Link) => return Err(refused("it is a symbolic link to a symbolic link")),
-            Some(FileKind::Special) => return Err(refused("it is no regular file")),
-        }
-        let Some(name) = target.file_name().map(ToOwned::to_owned) else { return Err(refused("it names no file")) };
-        let dir = disk.open_dir(target.parent().unwrap_or(Path::new(""))).map_err(failed)?;
-        Ok(Place { disk: disk.clone(), path: target, name, dir })
-    }
-
-    fn open_active(&self) -> Result<Option<File>> {
-        match self.disk.open_read(&self.path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(self.failed(error)),
+/// The archived segments in the journal's directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the
+/// active file is none of them: a rotation is half done.
+fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
+    let failed = |error| Error::io(Attempt::List, &place.path, error).detail("its directory");
+    let mut archived = Vec::new();
+    for name in place.dir.names().map_err(failed)? {
+        let Some(found) = name::parse_archived(&place.name, &name) else { continue };
+        let id = place.dir.id_of(&name).map_err(failed)?;
+        if id.is_some() && id != active {
+            archived.push(found);
         }
     }
-
-    /// The archived segments in the directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the active
-    /// file is none of them: a rotation is half done.
-    fn archived(&self, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
-        let failed = |error| Error::io(Attempt::List, &self.path, error);
-        let mut archived = Vec::new();
-        for name in self.dir.names().map_err(failed)? {
-            let Some(found) = name::parse_archived(&self.name, &name) else { continue };
-            let id = self.dir.id_of(&name).map_err(failed)?;
-            if id.is_some() && id != active {
-                archived.push(found);
-            }
-        }
-        archived.sort();
-        archived.dedup_by_key(|found| found.number);
-        Ok(archived)
-    }
-
-    fn failed(&self, error: io::Error) -> Error {
-        Error::io(Attempt::OpenToRead, &self.path, error)
-    }
+    archived.sort();
+    archived.dedup_by_key(|found| found.number);
+    Ok(archived)
 }
