@@ -69,7 +69,7 @@ pub(super) fn open(options: &Options, path: &Path, scope: Lock) -> Result<Writer
 /// Opens the file and takes its lock, and makes sure that the path still names it.
 pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Result<Active> {
     loop {
-        let place = Place::find(&options.disk, path)?;
+        let place = Place::find(&options.disk, path, Attempt::OpenToAppend)?;
         let active = Active::open(place, options.mode)?;
         active.lock(wait, Attempt::OpenToAppend)?;
         // Between opening and locking, a repair or a rotation may have put another file in this one's place.
