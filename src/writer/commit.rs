@@ -23,7 +23,7 @@ use crate::{
     position::{Appended, Mark, Position},
     rollback::Rest,
     scan,
-    tail::{self, Rules},
+    tail::{self, Numbers, Rules},
 };
 
 /// How long a writer that holds the lock trusts that its path names its file. Only a process that does not take the lock could change that.
@@ -166,7 +166,7 @@ impl Writer {
         self.known = None;
         self.seen_end = None;
         self.synced = 0;
-        self.segment = open::Archived::find(&self.active)?.newest + 1;
+        self.segment = open::active_number(&self.active)?;
         self.look_again(None)?;
         self.start_counting();
         Ok(())
@@ -197,13 +197,10 @@ impl Writer {
         let next_seq = match self.form {
             Form::Plain => 0,
             Form::Sealed => {
-                let before_first = || match open::Archived::find(&self.active) {
-                    Ok(archived) => archived.last_seq(&self.active, &self.options),
-                    Err(error) => Err(error.into()),
-                };
-                let found = tail::next_seq(&self.active.file, settled.end, self.options.line_bytes_max, before_first);
-                let found = found.map_err(|error| Error::io(Attempt::Read, self.path(), error))?;
-                found.max(at_least.unwrap_or(0))
+                let numbers = Numbers::find(&self.active.file, settled.end, self.options.line_bytes_max);
+                let numbers = numbers.map_err(|error| Error::io(Attempt::Read, self.path(), error))?;
+                let before = if numbers.has_last() { 0 } else { open::last_archived_seq(&self.active, &self.options)? };
+                numbers.next(before).max(at_least.unwrap_or(0))
             }
         };
         let known = Known { end: settled.end, next_seq };
