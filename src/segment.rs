@@ -4,11 +4,7 @@
 //! after it; if the path then still names the opened file, the list has everything before it. A crash inside `archive` leaves records both in
 //! the newest archived segment and at the head of the next; a segment starts behind those, and its offsets are counted from there.
 
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use crate::{
     active::Place,
