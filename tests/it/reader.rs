@@ -447,6 +447,8 @@ fn a_mark_is_proved_by_number_and_crc_or_by_place_and_crc() {
     let other = TestJournal::missing();
     other.append(11..=15);
     assert_eq!(other.reader_from(Start::After(mark)).unwrap_err().kind(), ErrorKind::Changed);
+    let plain = TestJournal::with_bytes("{\"n\":1}\n");
+    assert_eq!(plain.reader_from(Start::After(mark)).unwrap_err().kind(), ErrorKind::Changed);
     // It is older than all that is kept.
     let pruned = TestJournal::with_bytes(lines.lines().skip(3).map(|line| format!("{line}\n")).collect::<String>());
     assert_eq!(pruned.reader_from(Start::After(mark)).unwrap_err().kind(), ErrorKind::Pruned);
