@@ -193,7 +193,7 @@ impl Segments {
 
 /// The archived segments in the journal's directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the
 /// active file is none of them: a rotation is half done.
-fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
+pub(crate) fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
     let failed = |error| Error::io(Attempt::List, &place.path, error).detail("its directory");
     let mut archived = Vec::new();
     for name in place.dir.names().map_err(failed)? {

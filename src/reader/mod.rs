@@ -5,7 +5,6 @@
 //! [`Damage`]. Memory is bounded by the line limit.
 
 mod batch;
-mod damage;
 mod line;
 mod options;
 mod records;
@@ -18,12 +17,12 @@ use serde::de::DeserializeOwned;
 
 use self::walk::Walk;
 pub use self::{
-    damage::{Damage, DamagedPlace},
     line::Line,
     options::{OnCorrupt, ReadOptions, Start},
     records::{Record, Records},
 };
 use crate::{
+    damage::Damage,
     error::Result,
     format::verdict::{Code, Verdict},
     judge::Found,
