@@ -65,6 +65,17 @@ impl Scanner {
         self.until = self.until.max(until);
     }
 
+    /// Goes on at another boundary. Bytes that were read already and stand behind it are kept.
+    pub(crate) fn seek(&mut self, boundary: u64) {
+        let skipped = boundary.checked_sub(self.offset).and_then(|bytes| usize::try_from(bytes).ok());
+        self.kept = match skipped.filter(|bytes| *bytes <= self.kept.len()) {
+            Some(skipped) => self.kept.start + skipped..self.kept.end,
+            None => 0..0,
+        };
+        self.line = self.kept.start..self.kept.start;
+        self.offset = boundary;
+    }
+
     /// The bytes of the line given out last, without LF; none if it was too long.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.line.clone()).unwrap_or_default()
