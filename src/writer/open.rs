@@ -13,8 +13,7 @@ use super::{
 };
 use crate::{
     active::{Active, Place},
-    append::Stand,
-    encode::{Batch, Encoded},
+    encode::{Batch, Encoded, Unit},
     error::{Attempt, Error, ErrorKind, Result},
     format::{name, verdict::Judged},
     lock::{Lock, LockWait},
@@ -39,6 +38,7 @@ pub(super) fn open(options: &Options, path: &Path, scope: Lock) -> Result<Writer
         form: survey.form,
         known: None,
         seen_end: None,
+        written: 0,
         synced: 0,
         is_dirty: false,
         last_sync: Instant::now(),
@@ -59,7 +59,7 @@ pub(super) fn open(options: &Options, path: &Path, scope: Lock) -> Result<Writer
     }
     writer.start_counting();
     if let Some(record) = first_record.filter(|_| !survey.has_record) {
-        writer.commit_locked(&record, Stand::Each)?;
+        writer.write_locked(&record, &[Unit::Record]).1?;
         writer.settle_durability(options.durability)?;
     }
     writer.release();
