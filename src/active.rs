@@ -34,12 +34,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Finds the journal's directory. A symbolic link to a regular file is followed once, and its target used from then on.
-    pub(crate) fn find(disk: &Disk, path: &Path) -> Result<Place> {
-        Place::find_to(Attempt::OpenToAppend, disk, path)
-    }
-
-    /// The same for another purpose.
-    pub(crate) fn find_to(attempt: Attempt, disk: &Disk, path: &Path) -> Result<Place> {
+    pub(crate) fn find(disk: &Disk, path: &Path, attempt: Attempt) -> Result<Place> {
         let failed = |error| Error::io(attempt, path, error);
         let refused = |why| Error::new(ErrorKind::NotAFile, attempt).on(path).detail(why);
         let path = match disk.kind(path).map_err(failed)? {
@@ -106,7 +101,7 @@ impl Active {
     /// Opens the file that is there, and takes its lock. Nothing is created.
     pub(crate) fn lock_existing(attempt: Attempt, disk: &Disk, path: &Path, wait: LockWait) -> Result<Active> {
         loop {
-            let place = Place::find_to(attempt, disk, path)?;
+            let place = Place::find(disk, path, attempt)?;
             let failed = |error| Error::io(attempt, path, error);
             let file = disk.open_append(&place.path).map_err(failed)?;
             let id = file.id().map_err(failed)?;

@@ -2,17 +2,24 @@
 
 mod active;
 mod append;
+mod damage;
 mod edits;
 mod encode;
 mod error;
 pub mod format;
+mod judge;
 mod lock;
+mod neighbours;
 mod position;
 mod quarantine;
+mod reader;
 mod repair;
+mod resume;
 mod rollback;
 mod salvage;
 mod scan;
+mod seek;
+mod segment;
 mod swap;
 mod sys;
 mod tail;
@@ -22,12 +29,15 @@ mod writer;
 #[cfg(feature = "sim")]
 pub use sys::sim;
 
+pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
 pub use format::verdict::{Code, Severity, Verdict};
 pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
+pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
+pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};

@@ -14,12 +14,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    append::{self, Lines, Stand},
+    append::{self, Lines},
     edits::{Checksums, Edits, Removed},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, LINE_BYTES_MAX_DEFAULT, QUARANTINE_RANGE_BYTES_MAX, name::STAMP},
     rollback::{self, Rollback},
-    scan::Backward,
+    scan::{self, Backward},
     sys::{Disk, File, FileKind},
 };
 
@@ -328,7 +328,7 @@ impl Quarantine<'_> {
         // Whoever created the file may have died before its name was durable.
         disk.open_dir(path.parent().unwrap_or(Path::new(""))).and_then(|dir| dir.sync()).map_err(failed)?;
         let mut end = file.size().map_err(failed)?;
-        if !append::is_boundary(&file, end).map_err(failed)? {
+        if !scan::is_boundary(&file, end).map_err(failed)? {
             rollback::fence(&file, b"").map_err(failed)?;
             end += 1;
         }
@@ -369,7 +369,7 @@ impl Quarantine<'_> {
 
     fn write(&mut self) -> Result<()> {
         let (bytes, ends) = std::mem::take(&mut self.unwritten);
-        let lines = Lines { bytes: &bytes, ends: &ends, stand: Stand::Each };
+        let lines = Lines { bytes: &bytes, ends: &ends };
         match append::append(&self.file, &lines, self.end, Rollback::Cut) {
             Ok(landed) => {
                 self.end = landed.start + bytes.len() as u64;

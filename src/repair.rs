@@ -160,7 +160,7 @@ impl RepairOptions {
     /// [`NewerFormat`](ErrorKind::NewerFormat) if a line is of a format that this version does not know, and [`Compressed`](ErrorKind::Compressed) for
     /// a `.zst` or `.gz` file: neither is ever touched. [`NotAFile`](ErrorKind::NotAFile) for a directory, device or FIFO.
     pub fn plan(&self, path: impl AsRef<Path>) -> Result<RepairPlan> {
-        let place = Place::find_to(Attempt::PlanRepair, &self.disk, path.as_ref())?;
+        let place = Place::find(&self.disk, path.as_ref(), Attempt::PlanRepair)?;
         let failed = |error| Error::io(Attempt::PlanRepair, &place.path, error);
         let file = self.disk.open_read(&place.path).map_err(failed)?;
         if let Some(detail) = compression(&file).map_err(failed)? {

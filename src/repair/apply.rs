@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     active::Active,
-    append,
     edits::{self, Edits, Removed},
     error::{Attempt, Error, ErrorKind, Result},
-    format::verdict::{Code, Judged},
+    format::verdict::{Code, Verdict},
+    judge::Found,
     quarantine::{self, Plan},
-    scan::Scanner,
+    scan::{self, Scanner},
     swap::{self, Installed, Successor},
     sys::File,
     tail,
@@ -103,15 +103,13 @@ fn whole_records(file: &File, start: u64, end: u64, line_bytes_max: u64) -> std:
     let mut batches = Batches::default();
     let mut lines = Scanner::new(start, end, line_bytes_max);
     while let Some(span) = lines.next(file)? {
-        let judged = tail::judge(&span, lines.bytes());
-        let is_torn = match judged {
-            Judged::Sealed(seal) => batches.take(&seal, Member::line(&span, 0)).is_some(),
-            _ => !judged.is_whole() && judged != Judged::Blank,
-        };
-        if is_torn || !span.terminated {
+        let found = Found::of(span, lines.bytes());
+        let breaks_batch = found.seal.is_some_and(|seal| batches.take(&seal, Member::line(&span, 0)).is_some());
+        let is_whole = span.terminated && (found.is_record() || found.verdict == Verdict::Blank);
+        if breaks_batch || !is_whole {
             return Ok(None);
         }
-        records += u64::from(judged.is_whole());
+        records += u64::from(found.is_record());
     }
     Ok(batches.are_whole().then_some(records))
 }
@@ -173,7 +171,7 @@ fn take_over(plan: &RepairPlan, installed: &Installed, size: u64, quarantine: &P
         return Ok(0);
     }
     let start = active.file.size().map_err(failed)?;
-    let starts_line = append::is_boundary(replaced, size).map_err(failed)?;
+    let starts_line = scan::is_boundary(replaced, size).map_err(failed)?;
     edits::read_range(replaced, size..end, |bytes| active.file.write_all(bytes)).map_err(failed)?;
     active.file.sync_data().map_err(failed)?;
     let len = start + (end - size);

@@ -12,12 +12,13 @@ use crate::{
     format::{
         line::Framed,
         seal::{self, Seal, Shape},
-        verdict::{Code, Judged},
+        verdict::{Code, Verdict},
     },
+    judge::Found,
     salvage::{self, Context, FirstKeys, Salvage, Salvaged},
     scan::{self, Scanner, Span},
     sys::File,
-    tail::{self, Found, Tail, Unterminated},
+    tail::{Last, Tail, Unterminated},
 };
 
 /// What decides what is damage, and what becomes of it.
@@ -83,8 +84,8 @@ pub(super) fn find(file: &File, len: u64, rules: &Rules) -> Result<Damage, Refus
     let boundary = scan::boundary_before(file, len)?;
     let tail = Tail::find(file, len)?;
     let rest = tail.rest(file, rules.line_bytes_max)?;
-    let last = Last { found: Found::of(&rest, rules.unterminated), tail, rest, len };
-    if last.found == Found::Newer {
+    let last = LastLine { last: tail.judge(&rest, rules.unterminated), tail, rest, len };
+    if last.last == Last::Newer {
         return Err(Refusal::Newer(last.tail.start));
     }
     let survey = Survey::of(file, boundary, &last, rules)?;
@@ -97,23 +98,16 @@ pub(super) fn find(file: &File, len: u64, rules: &Rules) -> Result<Damage, Refus
 }
 
 /// The end of the file, without an LF.
-struct Last {
+struct LastLine {
     tail: Tail,
     rest: Vec<u8>,
-    found: Found,
+    last: Last,
     len: u64,
 }
 
-impl Last {
+impl LastLine {
     fn is_empty(&self) -> bool {
         self.tail.start == self.len
-    }
-
-    fn seal(&self) -> Option<Seal> {
-        match self.found {
-            Found::Record(Judged::Sealed(seal)) => Some(seal),
-            _ => None,
-        }
     }
 }
 
@@ -140,7 +134,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(file: &File, boundary: u64, last: &Last, rules: &Rules) -> Result<Survey, Refusal> {
+    fn of(file: &File, boundary: u64, last: &LastLine, rules: &Rules) -> Result<Survey, Refusal> {
         let mut survey = Survey::default();
         let mut progress = Progress::default();
         let mut batches = Batches::default();
@@ -151,32 +145,33 @@ impl Survey {
             if !is_damaged && batches.are_whole() {
                 survey.restart = progress;
             }
-            let judged = tail::judge(&span, lines.bytes());
-            match judged {
-                Judged::Newer => return Err(Refusal::Newer(span.start)),
-                Judged::Sealed(seal) => {
+            let found = Found::of(span, lines.bytes());
+            match (found.verdict, found.seal) {
+                (Verdict::Corrupt(Code::NewerFormat), _) => return Err(Refusal::Newer(span.start)),
+                (Verdict::Corrupt(_), _) => {
+                    is_damaged = true;
+                    is_behind_corrupt = true;
+                }
+                (_, Some(seal)) => {
                     is_damaged |= batches.take(&seal, Member::line(&span, 0)).is_some();
                     if std::mem::take(&mut is_behind_corrupt) {
                         survey.behind.push(Some(seal.seq));
                     }
                     progress.seq = Some(seal.seq);
                 }
-                _ => {
-                    is_damaged |= judged.is_corrupt();
-                    is_behind_corrupt |= judged.is_corrupt();
-                }
+                _ => {}
             }
-            if judged.is_whole() {
-                survey.first_keys.learn(Framed::new(lines.bytes(), span.start == 0).payload());
+            if found.is_record() {
+                survey.first_keys.learn(lines.bytes().get(found.text).unwrap_or_default());
                 progress.kept += 1;
             }
             progress.offset = span.end;
             progress.lines += 1;
         }
         if is_behind_corrupt {
-            survey.behind.push(last.seal().map(|seal| seal.seq));
+            survey.behind.push(if let Last::Record(Some(seal)) = last.last { Some(seal.seq) } else { None });
         }
-        if let Found::Record(_) = last.found {
+        if let Last::Record(_) = last.last {
             survey.first_keys.learn(&last.rest);
         }
         if !is_damaged && batches.are_whole() {
@@ -206,15 +201,16 @@ impl<'a> Walk<'a> {
 
     fn line(&mut self, span: &Span, bytes: &[u8]) -> Result<(), Refusal> {
         self.progress.lines += 1;
-        match tail::judge(span, bytes) {
-            Judged::Sealed(seal) => self.sealed(&seal, Member::line(span, self.progress.lines)),
-            Judged::Plain(_) => {
+        let found = Found::of(*span, bytes);
+        match (found.verdict, found.seal) {
+            (Verdict::Corrupt(Code::NewerFormat), _) => return Err(Refusal::Newer(span.start)),
+            (Verdict::Corrupt(_), _) => self.corrupt(span, bytes),
+            (Verdict::Plain, _) => {
                 self.batches.mix();
                 self.damage.kept += 1;
             }
-            Judged::Blank => {}
-            Judged::CrcMismatch | Judged::NotJson(_) => self.corrupt(span, bytes),
-            Judged::Newer => return Err(Refusal::Newer(span.start)),
+            (_, Some(seal)) => self.sealed(&seal, Member::line(span, self.progress.lines)),
+            _ => {}
         }
         Ok(())
     }
@@ -308,7 +304,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Deals with the end of the file.
-    fn finish(mut self, last: &Last) -> Damage {
+    fn finish(mut self, last: &LastLine) -> Damage {
         self.damage.depends_on_end = !last.is_empty() || !self.batches.are_whole();
         if !last.is_empty() {
             self.last_line(last);
@@ -334,11 +330,11 @@ impl<'a> Walk<'a> {
     }
 
     /// The bytes after the last LF: a whole record stays and gets its LF, as on opening; of anything else what can be trusted is kept.
-    fn last_line(&mut self, last: &Last) {
-        let Last { tail, rest, len, .. } = last;
+    fn last_line(&mut self, found: &LastLine) {
+        let LastLine { tail, rest, last, len } = found;
         let line = self.progress.lines + 1;
-        let behind = |start| Stretch { start, end: *len, is_terminated: false, line, lines: 1, reason: tail.reason(start) };
-        let Found::Record(judged) = last.found else {
+        let stretch = |start| Stretch { start, end: *len, is_terminated: false, line, lines: 1, reason: tail.reason(*last) };
+        let Last::Record(seal) = last else {
             let mut salvage = self.salvage(rest);
             // A last record without LF was to be quarantined, and a bare literal could be the beginning of a longer word.
             salvage.records.retain(|record| {
@@ -346,22 +342,23 @@ impl<'a> Walk<'a> {
                 let is_last = record.range.end == rest.len();
                 is_closed && (self.rules.unterminated == Unterminated::Keep || !is_last)
             });
-            let reason = if last.found == Found::Glued || !salvage.records.is_empty() { salvage.code } else { tail.reason(tail.start) };
-            if last.found == Found::Glued || !salvage.records.is_empty() {
+            let mut stretch = stretch(tail.start);
+            if *last == Last::Glued || !salvage.records.is_empty() {
                 self.batches.mix();
+                stretch.reason = salvage.code;
             }
-            return self.take_down_but(Stretch { reason, ..behind(tail.start) }, rest, tail.start, &salvage.records);
+            return self.take_down_but(stretch, rest, tail.start, &salvage.records);
         };
         if tail.rest_end < *len {
-            self.damage.stretches.push(behind(tail.rest_end));
+            self.damage.stretches.push(stretch(tail.rest_end));
         }
         self.damage.unterminated = Some((tail.rest_end, line));
-        match judged {
-            Judged::Sealed(seal) => {
+        match seal {
+            Some(seal) => {
                 self.progress.lines += 1;
-                self.sealed(&seal, Member::Lines { start: tail.start, end: tail.rest_end, line, lines: 1 });
+                self.sealed(seal, Member::Lines { start: tail.start, end: tail.rest_end, line, lines: 1 });
             }
-            _ => {
+            None => {
                 self.batches.mix();
                 self.damage.kept += 1;
             }

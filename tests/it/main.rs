@@ -1,0 +1,15 @@
+//! What the library promises, one file per concept; a test's name is the claim it proves.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    unreachable_pub,
+    reason = "a test that fails should say where"
+)]
+
+mod append;
+mod open;
+mod reader;
+mod support;
