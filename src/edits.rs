@@ -89,7 +89,7 @@ impl Edits {
     }
 
     /// Writes what is left of the first `len` bytes of `source` behind the end of `out`.
-    pub(crate) fn write(&self, source: &File, len: u64, out: &File) -> io::Result<Checksums> {
+    pub(crate) fn write(&self, source: &File, len: u64, out: &File) -> io::Result<Trace> {
         let mut before = Hasher::new();
         let mut after = Hasher::new();
         let mut at = 0;
@@ -117,16 +117,33 @@ impl Edits {
             before.update(bytes);
             Ok(())
         })?;
-        Ok(Checksums { before: before.finalize(), after: after.finalize() })
+        Ok(Trace::Whole { before: before.finalize(), after: after.finalize() })
+    }
+
+    /// The trace of these changes made in place, for a file that is to be cut at `cut`.
+    pub(crate) fn trace_of_cut(&self, file: &File, cut: u64) -> io::Result<Trace> {
+        let lfs = vec![LF; self.added.len()];
+        let mut crc = Hasher::new();
+        let after_len = cut + lfs.len() as u64;
+        read_range(file, after_len.saturating_sub(END_BYTES).min(cut)..cut, |bytes| {
+            crc.update(bytes);
+            Ok(())
+        })?;
+        crc.update(&lfs);
+        Ok(Trace::End(crc.finalize()))
     }
 }
 
-/// The CRC of a whole file, before and after a repair.
+/// What proves later that a file is what a repair left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Checksums {
-    pub(crate) before: u32,
-    pub(crate) after: u32,
+pub(crate) enum Trace {
+    /// Of a rewrite, which reads everything: the CRC of the whole file.
+    Whole { before: u32, after: u32 },
+    /// Of a repair in place, which does not: the CRC of the last [`END_BYTES`] that it left, or of all if there are less.
+    End(u32),
 }
+
+pub(crate) const END_BYTES: u64 = 64 << 10;
 
 const COPY_BYTES: u64 = 1 << 20;
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     append::{self, Lines},
-    edits::{Checksums, Edits, Removed},
+    edits::{self, Edits, Removed, Trace},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, LINE_BYTES_MAX_DEFAULT, QUARANTINE_RANGE_BYTES_MAX, name::STAMP},
     rollback::{self, Rollback},
@@ -28,8 +28,7 @@ use crate::{
 pub(crate) struct Plan<'a> {
     pub(crate) before_len: u64,
     pub(crate) edits: &'a Edits,
-    /// Of a rewrite, which reads the whole file anyway.
-    pub(crate) checksums: Option<Checksums>,
+    pub(crate) trace: Trace,
 }
 
 impl Plan<'_> {
@@ -65,6 +64,8 @@ pub(crate) enum Entry {
         before_crc: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_crc: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end_crc: Option<String>,
     },
 }
 
@@ -95,22 +96,28 @@ const NUL_RUN_BYTES: usize = 64;
 pub(crate) fn keep(disk: &Disk, path: &Path, mode: u32, source: &File, plan: &Plan<'_>) -> Result<String> {
     let mut quarantine = Quarantine::open(disk, path, mode)?;
     let last = Repairs::new(&quarantine.file, path, quarantine.end).next().transpose()?;
+    let is_same = |last: &KeptRepair| last.is_of(plan, source).map_err(|error| Error::io(Attempt::Quarantine, path, error));
     let (id, present) = match last {
-        Some(last) if last.is_of(plan) => {
+        Some(last) if is_same(&last)? => {
             quarantine.write_again(last.start)?;
             (last.id, last.entries)
         }
         last => {
             let now = jiff::Timestamp::now();
             let id = fresh_id(&now, last.map(|last| last.id).as_deref());
-            let hex = |crc: u32| format!("{crc:08x}");
+            let hex = |crc: u32| Some(format!("{crc:08x}"));
+            let (before_crc, after_crc, end_crc) = match plan.trace {
+                Trace::Whole { before, after } => (hex(before), hex(after), None),
+                Trace::End(end) => (None, None, hex(end)),
+            };
             quarantine.append(&Entry::Repair {
                 repair: id.clone(),
                 at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                 before_len: plan.before_len,
                 after_len: plan.after_len(),
-                before_crc: plan.checksums.map(|crcs| hex(crcs.before)),
-                after_crc: plan.checksums.map(|crcs| hex(crcs.after)),
+                before_crc,
+                after_crc,
+                end_crc,
             })?;
             (id, Vec::new())
         }
@@ -241,24 +248,36 @@ pub(crate) struct KeptRepair {
     start: u64,
     pub(crate) before_len: u64,
     pub(crate) after_len: u64,
-    pub(crate) checksums: Option<Checksums>,
+    /// Nothing if the line does not say what it should.
+    pub(crate) trace: Option<Trace>,
     /// In the order in which they were written.
     pub(crate) entries: Vec<KeptEntry>,
 }
 
 impl KeptRepair {
-    /// Whether this is the same repair, stopped before the journal was changed: same lengths, and every range kept so far is one of its own.
-    fn is_of(&self, plan: &Plan<'_>) -> bool {
+    /// Whether this is the same repair, stopped before the journal was changed: every range kept so far is one of the plan's own, and `source` still
+    /// has its bytes.
+    fn is_of(&self, plan: &Plan<'_>, source: &File) -> io::Result<bool> {
+        let is_same = (self.before_len, self.after_len, self.trace) == (plan.before_len, plan.after_len(), Some(plan.trace));
+        if !is_same {
+            return Ok(false);
+        }
         let Edits { removed, added } = plan.edits;
-        let is_planned = |entry: &KeptEntry| match entry.known {
-            Known::Range { offset, len, .. } => {
-                let next = removed.partition_point(|range| range.start <= offset);
-                next.checked_sub(1).and_then(|last| removed.get(last)).is_some_and(|range| offset.saturating_add(len) <= range.end)
+        for entry in &self.entries {
+            let is_planned = match entry.known {
+                Known::Range { offset, len, crc } => {
+                    let end = offset.saturating_add(len);
+                    let next = removed.partition_point(|range| range.start <= offset);
+                    let range = next.checked_sub(1).and_then(|last| removed.get(last));
+                    range.is_some_and(|range| end <= range.end) && edits::crc_of(source, offset..end)? == crc
+                }
+                Known::Added { offset } => added.binary_search(&offset).is_ok(),
+            };
+            if !is_planned {
+                return Ok(false);
             }
-            Known::Added { offset } => added.binary_search(&offset).is_ok(),
-        };
-        let same_bytes = self.checksums == plan.checksums;
-        (self.before_len, self.after_len) == (plan.before_len, plan.after_len()) && same_bytes && self.entries.iter().all(is_planned)
+        }
+        Ok(true)
     }
 }
 
@@ -283,11 +302,12 @@ impl<'a> Repairs<'a> {
                 entries.push((entry.repair().to_owned(), KeptEntry { known, start: span.start, end: span.end }));
                 continue;
             }
-            let Entry::Repair { repair, before_len, after_len, before_crc, after_crc, .. } = entry else { continue };
-            let checksum = |hex: Option<String>| hex.as_deref().and_then(parse_crc);
-            let checksums = checksum(before_crc).zip(checksum(after_crc)).map(|(before, after)| Checksums { before, after });
+            let Entry::Repair { repair, before_len, after_len, before_crc, after_crc, end_crc, .. } = entry else { continue };
+            let crc = |hex: Option<String>| hex.as_deref().and_then(parse_crc);
+            let whole = crc(before_crc).zip(crc(after_crc)).map(|(before, after)| Trace::Whole { before, after });
+            let trace = whole.or_else(|| crc(end_crc).map(Trace::End));
             let entries = entries.into_iter().rev().filter(|(id, _)| *id == repair).map(|(_, entry)| entry).collect();
-            return Ok(Some(KeptRepair { id: repair, start: span.start, before_len, after_len, checksums, entries }));
+            return Ok(Some(KeptRepair { id: repair, start: span.start, before_len, after_len, trace, entries }));
         }
         Ok(None)
     }

@@ -224,7 +224,8 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     debug_assert_eq!(edits.cut_at(size), Some(cut), "only the end of a file is taken off");
     let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(cut);
     let mode = active.file.mode().map_err(failed)?;
-    let plan = Plan { before_len: size, edits, checksums: None };
+    let trace = edits.trace_of_cut(&active.file, cut).map_err(failed)?;
+    let plan = Plan { before_len: size, edits, trace };
     let id = quarantine::keep(&active.place.disk, quarantine, mode, &active.file, &plan)?;
     // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
     if cut < size {

@@ -6,13 +6,17 @@
 //! If nothing was appended since, the original takes the journal's place by the rules of [`swap`](crate::swap), and a crash leaves one of the two,
 //! whole. Else it becomes a file of its own, and the journal stays as it is. The quarantine is only read.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use crc32fast::Hasher;
 
 use crate::{
     active::{Active, Place},
-    edits,
+    edits::{self, END_BYTES, Trace},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, name},
     quarantine::{KeptRepair, Known, Repairs},
@@ -91,7 +95,7 @@ impl RepairOptions {
         let path = self.quarantine_of(&journal);
         let quarantine = match self.disk.open_read(&path) {
             Ok(file) => Quarantine { file, path },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Undone::Nothing),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Undone::Nothing),
             Err(error) => return Err(Error::io(Attempt::Read, &path, error)),
         };
         let Some(repair) = quarantine.newest_in_force(&active.file, size)? else { return Ok(Undone::Nothing) };
@@ -147,7 +151,8 @@ impl Quarantine {
         let failed = |error| Error::io(Attempt::UndoRepair, &self.path, error);
         let corrupt = |why| Error::new(ErrorKind::Corrupt, Attempt::UndoRepair).on(&self.path).detail(why);
         let mut entries = repair.entries.clone();
-        entries.sort_by_key(|entry| entry.known.offset());
+        // An added LF comes before what was removed behind it.
+        entries.sort_by_key(|entry| (entry.known.offset(), matches!(entry.known, Known::Range { .. })));
         let mut crc = Hasher::new();
         // Where we are in the original, and in what the repair left of it.
         let mut written = 0;
@@ -171,38 +176,48 @@ impl Quarantine {
         }
         let rest = repair.after_len.checked_sub(read).ok_or_else(|| corrupt("the ranges of a repair are not what it took out"))?;
         edits::read_range(repaired, read..repair.after_len, &mut put).map_err(failed)?;
-        let is_original = written + rest == repair.before_len && repair.checksums.is_none_or(|crcs| crcs.before == crc.finalize());
+        let is_proved = match repair.trace {
+            Some(Trace::Whole { before, .. }) => crc.finalize() == before,
+            _ => true,
+        };
+        let is_original = is_proved && written + rest == repair.before_len;
         if is_original { Ok(()) } else { Err(corrupt("the ranges of a repair do not add up to the original")) }
     }
 }
 
-/// Whether the file begins as the repair left it.
-///
-/// A rewrite has left the CRC of the whole file. A tail repair has not: it is in force unless what it removed is still in its place.
-fn is_in_force(repair: &KeptRepair, journal: &File, size: u64) -> std::io::Result<bool> {
-    if size < repair.after_len {
-        return Ok(false);
+/// Whether the file begins as the repair left it, and not as it was before.
+fn is_in_force(repair: &KeptRepair, journal: &File, size: u64) -> io::Result<bool> {
+    let has = |range: Range<u64>, crc| -> io::Result<bool> { Ok(range.end <= size && edits::crc_of(journal, range)? == crc) };
+    match repair.trace {
+        None => Ok(false),
+        Some(Trace::Whole { before, after }) => Ok(has(0..repair.after_len, after)? && !has(0..repair.before_len, before)?),
+        // A repair that left nothing has left no trace of itself either.
+        Some(Trace::End(_)) if repair.after_len == 0 && size > 0 => Ok(false),
+        Some(Trace::End(crc)) => {
+            let end = repair.after_len.saturating_sub(END_BYTES)..repair.after_len;
+            Ok(has(end, crc)? && !has_what_was_removed(repair, journal, size)?)
+        }
     }
-    if let Some(crcs) = repair.checksums {
-        let begins_with = |len: u64, crc| Ok::<bool, std::io::Error>(size >= len && edits::crc_of(journal, 0..len)? == crc);
-        return Ok(begins_with(repair.after_len, crcs.after)? && !begins_with(repair.before_len, crcs.before)?);
-    }
+}
+
+/// Whether what the repair took out is in its place, and no LF where one was added.
+fn has_what_was_removed(repair: &KeptRepair, journal: &File, size: u64) -> io::Result<bool> {
     for entry in &repair.entries {
-        let is_undone = match entry.known {
+        let is_there = match entry.known {
             Known::Added { offset } => !has_lf(journal, offset)?,
             Known::Range { offset, len, crc } => {
                 let end = offset.saturating_add(len);
                 end <= size && edits::crc_of(journal, offset..end)? == crc
             }
         };
-        if is_undone {
+        if !is_there {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-fn has_lf(file: &File, offset: u64) -> std::io::Result<bool> {
+fn has_lf(file: &File, offset: u64) -> io::Result<bool> {
     let mut byte = [0];
     Ok(file.read_full_at(&mut byte, offset)? == 1 && byte == [LF])
 }

@@ -146,9 +146,9 @@ fn rewrite(plan: &RepairPlan, active: Active, size: u64, quarantine: &Path, repa
     let failed = |error| Error::io(Attempt::Repair, &plan.path, error);
     let successor = Successor::create(Attempt::Repair, active)?;
     let old = &successor.old().file;
-    let checksums = plan.edits.write(old, size, successor.new_file()).map_err(failed)?;
+    let trace = plan.edits.write(old, size, successor.new_file()).map_err(failed)?;
     let mode = old.mode().map_err(failed)?;
-    let kept = Plan { before_len: size, edits: &plan.edits, checksums: Some(checksums) };
+    let kept = Plan { before_len: size, edits: &plan.edits, trace };
     let id = quarantine::keep(&plan.options.disk, quarantine, mode, old, &kept)?;
     let installed = successor.install(plan.options.backs_up.then_some(&id))?;
     let late_bytes = take_over(plan, &installed, size, quarantine)?;

@@ -12,4 +12,6 @@
 mod append;
 mod open;
 mod reader;
+mod repair;
 mod support;
+mod undo;
