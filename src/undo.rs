@@ -1,7 +1,8 @@
 //! The way back: rebuilds what a journal was before its last repair, from the repaired file and the quarantine.
 //!
-//! Nothing says which repairs are in force but the file itself: a repair is, if the file begins as that repair left it, and not as it was before.
-//! So a repair that crashed before it changed anything, or that was undone, is passed over, and calling this again goes one repair further back.
+//! Nothing says which repairs are in force but the file itself: a repair is, if the file begins as that repair left it, and is not what it was
+//! before that repair or an earlier one. So a repair that crashed before it changed anything, or that was undone, is passed over, and calling this
+//! again goes one repair further back.
 //!
 //! If nothing was appended since, the original takes the journal's place by the rules of [`swap`](crate::swap), and a crash leaves one of the two,
 //! whole. Else it becomes a file of its own, and the journal stays as it is. The quarantine is only read.
@@ -137,13 +138,19 @@ impl Quarantine {
         let end = self.file.size().map_err(failed)?;
         // A torn line at the end was never part of a repair that changed the journal.
         let end = crate::scan::boundary_before(&self.file, end).map_err(failed)?;
+        let mut newest = None;
+        let mut is_placed = false;
         for repair in Repairs::new(&self.file, &self.path, end) {
             let repair = repair?;
-            if is_in_force(&repair, journal, size).map_err(|error| Error::io(Attempt::UndoRepair, &self.path, error))? {
-                return Ok(Some(repair));
+            if !is_placed && was_before(&repair, journal, size).map_err(failed)? {
+                // The file stands before this repair, so no later one is in force, whatever it looks like.
+                is_placed = true;
+                newest = None;
+            } else if newest.is_none() && is_in_force(&repair, journal, size).map_err(failed)? {
+                newest = Some(repair);
             }
         }
-        Ok(None)
+        Ok(newest)
     }
 
     /// Writes the original behind the end of `out`, from what the repair left of it and what it took out.
@@ -191,12 +198,20 @@ fn is_in_force(repair: &KeptRepair, journal: &File, size: u64) -> io::Result<boo
     match repair.trace {
         None => Ok(false),
         Some(Trace::Whole { before, after }) => Ok(has(0..repair.after_len, after)? && !has(0..repair.before_len, before)?),
-        // A repair that left nothing has left no trace of itself either.
-        Some(Trace::End(_)) if repair.after_len == 0 && size > 0 => Ok(false),
         Some(Trace::End(crc)) => {
             let end = repair.after_len.saturating_sub(END_BYTES)..repair.after_len;
             Ok(has(end, crc)? && !has_what_was_removed(repair, journal, size)?)
         }
+    }
+}
+
+/// Whether the file is what it was before the repair, and nothing more.
+fn was_before(repair: &KeptRepair, journal: &File, size: u64) -> io::Result<bool> {
+    match repair.trace {
+        _ if size != repair.before_len => Ok(false),
+        None => Ok(false),
+        Some(Trace::Whole { before, .. }) => Ok(edits::crc_of(journal, 0..size)? == before),
+        Some(Trace::End(_)) => has_what_was_removed(repair, journal, size),
     }
 }
 
