@@ -77,12 +77,9 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotJson`] if the payload is not one JSON value; the detail says where and why. The batch is as before.
+    /// [`ErrorKind::NotJson`] if the payload is not one JSON value; [`Error::invalid_json`] says where and why. The batch is as before.
     pub fn add_json(&mut self, payload: &[u8]) -> Result<&mut Batch> {
-        json::validate(payload).map_err(|invalid| {
-            let detail = format!("byte {} of the payload: {}", invalid.at, invalid.reason);
-            Error::new(ErrorKind::NotJson, Attempt::Encode).detail(detail)
-        })?;
+        json::validate(payload).map_err(|invalid| Error::invalid(Attempt::Encode, invalid))?;
         let start = self.payloads.len();
         self.payloads.extend_from_slice(payload.trim_ascii());
         self.draft(start);

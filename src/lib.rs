@@ -24,7 +24,10 @@ pub use sys::sim;
 
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
-pub use format::verdict::{Code, Severity, Verdict};
+pub use format::{
+    json::Invalid as InvalidJson,
+    verdict::{Code, Severity, Verdict},
+};
 pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
 pub use reader::{Damage, DamagedPlace, Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
