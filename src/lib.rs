@@ -2,14 +2,17 @@
 
 mod active;
 mod append;
+mod damage;
 mod encode;
 mod error;
 pub mod format;
 mod judge;
 mod lock;
+mod neighbours;
 mod position;
 mod quarantine;
 mod reader;
+mod resume;
 mod rollback;
 mod salvage;
 mod scan;
@@ -22,6 +25,7 @@ mod writer;
 #[cfg(feature = "sim")]
 pub use sys::sim;
 
+pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
 pub use format::{
@@ -30,7 +34,8 @@ pub use format::{
 };
 pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
-pub use reader::{Damage, DamagedPlace, Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
+pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
+pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use tail::{TailRepair, Unterminated};
 pub use writer::{Durability, Format, Options, Writer};

@@ -4,11 +4,7 @@
 //! after it; if the path then still names the opened file, the list has everything before it. A crash inside `archive` leaves records both in
 //! the newest archived segment and at the head of the next; a segment starts behind those, and its offsets are counted from there.
 
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use crate::{
     active::Place,
@@ -197,7 +193,7 @@ impl Segments {
 
 /// The archived segments in the journal's directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the
 /// active file is none of them: a rotation is half done.
-fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
+pub(crate) fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
     let failed = |error| Error::io(Attempt::List, &place.path, error).detail("its directory");
     let mut archived = Vec::new();
     for name in place.dir.names().map_err(failed)? {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Damage, Reader, Walk, start};
+use super::{Reader, Walk, start};
 use crate::{
     error::Result,
     format::LINE_BYTES_MAX_DEFAULT,
@@ -41,7 +41,7 @@ pub enum Start {
     Last(u64),
 }
 
-/// What happens at a line that is corrupt. It is counted in [`Damage`](super::Damage) in any case.
+/// What happens at a line that is corrupt. It is counted in [`Damage`](crate::Damage) in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnCorrupt {
     /// It is passed over. Torn bytes and blank lines are too.
@@ -98,16 +98,20 @@ impl ReadOptions {
     }
 
     /// Where to stop, whatever is there. Default: where the journal ended when it was opened.
-    #[allow(dead_code, reason = "resuming is its user")]
     pub(crate) fn until(&mut self, end: Position) -> &mut ReadOptions {
         self.end = Some(end);
         self
     }
 
-    #[allow(dead_code, reason = "resuming is its user")]
     pub(crate) fn on(&mut self, disk: Disk) -> &mut ReadOptions {
         self.disk = disk;
         self
+    }
+
+    /// Reads from an in-memory disk instead of the real one. Outside SemVer.
+    #[cfg(feature = "sim")]
+    pub fn disk(&mut self, disk: &crate::sim::SimDisk) -> &mut ReadOptions {
+        self.on(Disk { sim: Some(disk.clone()) })
     }
 
     /// Opens the journal at `path`. Takes no lock and writes nothing, so a writer may be at work and the files may be read-only.
@@ -121,7 +125,7 @@ impl ReadOptions {
         let segments = Segments::open(&self.disk, path.as_ref(), !self.active_only)?;
         let (segment, offset) = start::find(&segments, self.start, self.line_bytes_max)?;
         let walk = Walk::new(cut(segment, self.end), offset, self.line_bytes_max);
-        Ok(Reader { segments, walk, end: self.end, on_corrupt: self.on_corrupt, line_bytes_max: self.line_bytes_max, damage: Damage::default() })
+        Ok(Reader { segments, walk, end: self.end, on_corrupt: self.on_corrupt, line_bytes_max: self.line_bytes_max, damage: Default::default() })
     }
 }
 

@@ -4,8 +4,8 @@ use std::{iter::FusedIterator, marker::PhantomData};
 
 use serde::de::DeserializeOwned;
 
-use super::{Damage, Reader};
-use crate::{error::Result, format::verdict::Verdict, position::Mark};
+use super::Reader;
+use crate::{damage::Damage, error::Result, format::verdict::Verdict, position::Mark};
 
 /// One record, with the mark of its line.
 #[non_exhaustive]

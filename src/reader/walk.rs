@@ -3,16 +3,7 @@
 use std::io;
 
 use super::batch::Batch;
-use crate::{
-    format::verdict::{Code, Verdict},
-    judge::Found,
-    salvage::{self, Context, FirstKeys},
-    scan::Scanner,
-    segment::Segment,
-};
-
-/// From so many records a walk learns how records begin. It only serves to name damage, and costs about as much as decoding.
-const RECORDS_LEARNED_MAX: u32 = 64;
+use crate::{format::verdict::Verdict, judge::Found, neighbours::Neighbours, scan::Scanner, segment::Segment};
 
 /// The walk over one segment, from a boundary to its end.
 #[derive(Debug)]
@@ -27,28 +18,14 @@ pub(super) struct Walk {
     /// Just past the last line met; in front of bytes that are torn.
     pub(super) offset: u64,
     line_bytes_max: u64,
-    first_keys: FirstKeys,
-    learned: u32,
-    /// The number of the sealed line met last.
-    last_seq: Option<u64>,
+    neighbours: Neighbours,
 }
 
 impl Walk {
     pub(super) fn new(segment: Segment, offset: u64, line_bytes_max: u64) -> Walk {
         let lines = Scanner::new(offset, segment.end, line_bytes_max);
         let ahead = Scanner::new(offset, segment.end, line_bytes_max);
-        Walk {
-            segment,
-            lines,
-            ahead,
-            batch: None,
-            number: (offset == 0).then_some(0),
-            offset,
-            line_bytes_max,
-            first_keys: FirstKeys::default(),
-            learned: 0,
-            last_seq: None,
-        }
+        Walk { segment, lines, ahead, batch: None, number: (offset == 0).then_some(0), offset, line_bytes_max, neighbours: Neighbours::default() }
     }
 
     /// The next line; its bytes are in `lines`. After an error the same line is tried again.
@@ -58,10 +35,9 @@ impl Walk {
         if !self.is_of_whole_batch(&found).inspect_err(|_| self.lines.seek(span.start))? {
             found.verdict = Verdict::Torn;
         }
-        match found.verdict {
-            Verdict::Sealed | Verdict::Plain => self.learn(&found),
-            Verdict::Corrupt(code) => found.verdict = Verdict::Corrupt(self.code(code, &found)),
-            Verdict::Blank | Verdict::Torn => {}
+        self.neighbours.learn(&found, self.lines.bytes());
+        if let Verdict::Corrupt(code) = found.verdict {
+            found.verdict = Verdict::Corrupt(self.neighbours.code(code, &found, self.lines.bytes()));
         }
         let is_torn_tail = found.verdict == Verdict::Torn && !span.terminated;
         self.offset = if is_torn_tail { span.start } else { found.end() };
@@ -81,22 +57,5 @@ impl Walk {
         let batch = Batch::look_ahead(&self.segment.file, &mut self.ahead, found, seal, self.line_bytes_max)?;
         self.batch = Some(batch);
         Ok(batch.is_whole)
-    }
-
-    fn learn(&mut self, record: &Found) {
-        self.last_seq = record.seal.map(|seal| seal.seq).or(self.last_seq);
-        if self.learned < RECORDS_LEARNED_MAX {
-            self.learned += 1;
-            self.first_keys.learn(self.lines.bytes().get(record.text.clone()).unwrap_or_default());
-        }
-    }
-
-    /// What is wrong with a corrupt line, in view of the lines before.
-    fn code(&self, code: Code, found: &Found) -> Code {
-        if matches!(code, Code::TooLong | Code::NewerFormat) {
-            return code;
-        }
-        let text = self.lines.bytes().get(found.text.clone()).unwrap_or_default();
-        salvage::salvage(text, &Context { first_keys: &self.first_keys, after: self.last_seq, before: None }).code
     }
 }

@@ -78,7 +78,6 @@ pub struct Writer {
     last_check: Instant,
     poison: Option<Poison>,
     tail_repair: TailRepair,
-    damage: Vec<(u64, u64)>,
     /// Reused by the appends of single records.
     single: Batch,
     encoded: Encoded,
@@ -239,6 +238,11 @@ impl Writer {
             None => Ok(()),
             Some(poison) => Err(poison.refuse(attempt, self.path())),
         }
+    }
+
+    /// Where the file ended when it was last looked at.
+    pub(crate) fn end(&self) -> Position {
+        Position::new(self.segment, self.known.map_or(self.synced, |known| known.end))
     }
 
     fn error(&self, kind: ErrorKind, attempt: Attempt) -> Error {

@@ -10,4 +10,5 @@
 
 mod append;
 mod open;
+mod reader;
 mod support;

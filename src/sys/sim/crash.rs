@@ -39,7 +39,7 @@ pub enum Tear {
     Garbage,
     /// All of them, but one sector has what stood there before.
     Stale,
-    /// All of them, but an earlier part was not written: it is as at the last sync, or NULs where the file was shorter.
+    /// All of them, but a part before the last was not written: it is as at the last sync, or NULs where the file was shorter since.
     Missing,
 }
 
@@ -139,7 +139,7 @@ impl Torn {
                 refilled(inode, range, |_| noise.next().to_le_bytes().first().copied().unwrap_or(0))
             }
             Torn::Stale(range) => refilled(inode, range, |offset| inode.stale_byte(offset)),
-            Torn::Missing(range) => refilled(inode, range, |offset| inode.durable().get(offset).copied().unwrap_or(0)),
+            Torn::Missing(range) => refilled(inode, range, |offset| inode.unwritten_byte(offset)),
         }
     }
 }
@@ -264,7 +264,8 @@ pub struct CrashOrigin {
     /// Which of the changes of names that were pending have survived.
     survived: Arc<[bool]>,
     torn: Vec<(u64, Torn)>,
-    seed: u64,
+    /// Unless nothing was drawn.
+    seed: Option<u64>,
     earlier: Option<Arc<CrashOrigin>>,
 }
 
@@ -273,7 +274,10 @@ impl fmt::Display for CrashOrigin {
         if let Some(earlier) = &self.earlier {
             write!(f, "{earlier}; then ")?;
         }
-        write!(f, "power cut (seed {})", self.seed)?;
+        write!(f, "power cut")?;
+        if let Some(seed) = self.seed {
+            write!(f, " (seed {seed})")?;
+        }
         if !self.survived.is_empty() {
             let survived = self.survived.iter().map(|survived| if *survived { '+' } else { '-' });
             write!(f, ", changes of names {}", survived.collect::<String>())?;
@@ -293,7 +297,7 @@ struct Scene {
     capacity: Option<usize>,
     /// Of every file with pending changes.
     torn: BTreeMap<u64, Vec<Torn>>,
-    seed: u64,
+    seed: Option<u64>,
     earlier: Option<Arc<CrashOrigin>>,
 }
 
@@ -308,13 +312,13 @@ struct Arrangement {
 pub(super) fn images(content: &Content, capacity: Option<usize>, bounds: &Bounds, earlier: Option<Arc<CrashOrigin>>) -> CrashImages {
     let changed = content.inodes.iter().filter(|(_, inode)| !inode.pending().is_empty());
     let torn = changed.map(|(number, inode)| (*number, all_torn(inode, bounds))).collect();
-    let scene = Arc::new(Scene { content: content.clone(), capacity, torn, seed: bounds.seed, earlier });
+    let scene = Arc::new(Scene { content: content.clone(), capacity, torn, seed: Some(bounds.seed), earlier });
     let choices = bounds.choices(content.names.pending());
     CrashImages(Box::new(choices.into_iter().flat_map(move |survived| Scene::images(&scene, survived.into()))))
 }
 
 pub(super) fn durable_image(content: &Content, capacity: Option<usize>, earlier: Option<Arc<CrashOrigin>>) -> SimDisk {
-    let scene = Scene { content: content.clone(), capacity, torn: BTreeMap::new(), seed: 0, earlier };
+    let scene = Scene { content: content.clone(), capacity, torn: BTreeMap::new(), seed: None, earlier };
     let survived = vec![false; content.names.pending()];
     scene.image(&content.names.after_crash(|_| false), &survived.into(), Vec::new())
 }
@@ -360,7 +364,7 @@ impl Scene {
         let after_crash = |number: u64| {
             let inode = self.content.inodes.get(&number)?;
             let torn = torn.iter().find(|(file, torn)| *file == number && *torn != Torn::OLD);
-            Some((number, torn.map_or_else(|| inode.settled(), |(_, torn)| inode.settled_as(torn.apply(inode, self.seed)))))
+            Some((number, torn.map_or_else(|| inode.settled(), |(_, torn)| inode.settled_as(torn.apply(inode, self.seed.unwrap_or_default())))))
         };
         let inodes = names.live().values().filter_map(|number| after_crash(*number)).collect();
         let content = self.content.after_crash(names.clone(), inodes);

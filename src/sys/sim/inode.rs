@@ -175,6 +175,13 @@ impl Inode {
         self.durable.get(offset).or_else(past).copied().unwrap_or(0)
     }
 
+    /// What the offset shows if the pending writes there did not reach the platter: NULs from the lowest cut on.
+    pub(super) fn unwritten_byte(&self, offset: usize) -> u8 {
+        let cuts = self.pending.iter().filter(|change| matches!(change, Change::Cut(_)));
+        let kept = cuts.map(|cut| cut.range().start).min().is_none_or(|cut| offset < cut);
+        self.durable.get(offset).copied().filter(|_| kept).unwrap_or(0)
+    }
+
     /// The same inode after a power cut that left its durable bytes.
     pub(super) fn settled(&self) -> Inode {
         let bytes = &self.durable;

@@ -9,6 +9,19 @@
 //! - **Crashes**: [`SimDisk::crash_images`] gives the disks that a power cut could leave now; [`SimDisk::kill`] the one that is left when only
 //!   the processes die.
 //!
+//! ```
+//! use untorn::sim::{Bounds, SimDisk};
+//!
+//! let disk = SimDisk::new();
+//! disk.write_file("j.jsonl", "{}\n")?;
+//! disk.append_raw("j.jsonl", "[1,2,3]\n")?;
+//! for image in disk.crash_images(&Bounds::default()) {
+//!     let bytes = image.read_file("j.jsonl").unwrap_or_default();
+//!     assert!(bytes.starts_with(b"{}\n"), "{}", image.origin().unwrap());
+//! }
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! What a test does to the disk through the public methods is no op: it is not logged, and no fault meets it.
 //!
 //! # What is simulated
@@ -113,7 +126,7 @@ impl SimDisk {
         self.state().capacity = bytes;
     }
 
-    /// Runs the hook just before an op, once. The op is in the log already; the hook may use the disk in any way.
+    /// Runs the hook just before an op, once. The hook may use the disk in any way; the op is in the log already, and its fault is settled.
     pub fn before(&self, op: OpMatch, hook: impl FnOnce(&SimDisk) + Send + 'static) {
         self.state().hooks.push((op, Box::new(hook)));
     }

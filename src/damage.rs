@@ -49,7 +49,7 @@ pub struct DamagedPlace {
 }
 
 impl Damage {
-    pub(super) fn add(&mut self, position: Position, len: u64, code: Code) {
+    pub(crate) fn add(&mut self, position: Position, len: u64, code: Code) {
         self.lines += 1;
         self.bytes += len;
         *self.counts.entry(code).or_default() += 1;
@@ -58,7 +58,7 @@ impl Damage {
         }
     }
 
-    pub(super) fn add_blank(&mut self) {
+    pub(crate) fn add_blank(&mut self) {
         self.blank += 1;
     }
 
