@@ -1,6 +1,6 @@
 //! The command line: its shape, and the values that several commands take.
 
-use std::{ffi::OsStr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum, builder::Styles};
 use jiff::fmt::friendly::SpanParser;
@@ -55,15 +55,9 @@ pub(crate) fn parse() -> Command {
     line.command
 }
 
-/// A file to read; `-` is stdin.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
-    Stdin,
-    Path(PathBuf),
-}
-
-pub(crate) fn source(argument: &OsStr) -> Source {
-    if argument == "-" { Source::Stdin } else { Source::Path(argument.into()) }
+/// A journal to append to.
+pub(crate) fn journal(argument: OsString) -> Result<PathBuf, String> {
+    if argument == "-" { Err("records cannot be appended to stdout; `./-` names a file".to_owned()) } else { Ok(argument.into()) }
 }
 
 pub(crate) fn durability(argument: &str) -> Result<Durability, String> {

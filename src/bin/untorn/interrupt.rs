@@ -19,7 +19,12 @@ pub(crate) fn end_after(tell: impl FnOnce() + Send + 'static) {
 fn on_interrupt(grace: Duration, tell: impl FnOnce() + Send + 'static) {
     use std::{process::exit, thread};
 
-    use crate::exit::Exit;
+    use crate::{exit::Exit, source};
+
+    fn end() -> ! {
+        source::forget_stdin();
+        exit(Exit::Interrupted as i32)
+    }
 
     // Without a handler, ^C ends the process as well; there is nothing to be said.
     let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]) else { return };
@@ -28,12 +33,12 @@ fn on_interrupt(grace: Duration, tell: impl FnOnce() + Send + 'static) {
         if !grace.is_zero() {
             thread::spawn(move || {
                 thread::sleep(grace);
-                exit(Exit::Interrupted as i32);
+                end();
             });
             tell();
             signals.forever().next();
         }
-        exit(Exit::Interrupted as i32);
+        end();
     });
 }
 
@@ -43,5 +48,5 @@ fn on_interrupt(_: Duration, _: impl FnOnce() + Send + 'static) {}
 /// Makes the limit on the size of files an error of the write that meets it; by default the system ends the process there.
 pub(crate) fn survive_file_size_limit() {
     #[cfg(unix)]
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default());
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::new(false.into()));
 }

@@ -11,7 +11,9 @@ mod input;
 mod interrupt;
 mod output;
 mod picture;
+mod records;
 mod say;
+mod source;
 mod text;
 
 use std::process::ExitCode;

@@ -58,24 +58,27 @@ pub(crate) fn hint(text: impl Display) {
     lines(format_args!("{} {}", styled(HINT, "hint:"), Shown(text)));
 }
 
-/// What could not be done and why, the whole chain in one line, and what to do about it.
+/// What could not be done and why, and what to do about it.
 pub(crate) fn failure(failure: &Failure) {
     match failure {
         Failure::System(attempt, cause) => message(Shown(format_args!("cannot {attempt}: {cause}"))),
-        Failure::Journal(error) => {
-            message(Shown(chain(error)));
-            if let Some(rollback) = error.rollback_error() {
-                message(Shown(chain(rollback)));
-            }
-            if let Some(way_out) = way_out(error) {
-                hint(way_out);
-            }
+        Failure::Journal(cause) => {
+            error(cause);
+            way_out(cause);
         }
     }
 }
 
+/// What went wrong with a journal and why, the whole chain in one line.
+pub(crate) fn error(error: &untorn::Error) {
+    message(Shown(chain(error)));
+    if let Some(rollback) = error.rollback_error() {
+        message(Shown(chain(rollback)));
+    }
+}
+
 /// An error and its causes, each said once.
-pub(crate) fn chain(error: &untorn::Error) -> String {
+fn chain(error: &untorn::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -85,14 +88,14 @@ pub(crate) fn chain(error: &untorn::Error) -> String {
     text
 }
 
-fn way_out(error: &untorn::Error) -> Option<String> {
-    let text = match error.kind() {
-        ErrorKind::Locked => "`--lock-wait forever` waits until the journal is free".to_owned(),
-        ErrorKind::NewerFormat => format!("this is untorn {}; a newer one wrote that line and can read it", env!("CARGO_PKG_VERSION")),
-        ErrorKind::NotSealed => "only a sealed journal has numbers and batches; one is made by `untorn append --format sealed NEW`".to_owned(),
-        ErrorKind::DurabilityUnknown => "check the disk; then `untorn verify` shows which records are there".to_owned(),
-        ErrorKind::NoSpace => "nothing that is whole was lost; append again when there is room".to_owned(),
-        _ => return None,
-    };
-    Some(text)
+/// What to do about an error, where the user can do something.
+pub(crate) fn way_out(error: &untorn::Error) {
+    match error.kind() {
+        ErrorKind::Locked => hint("`--lock-wait forever` waits until the journal is free"),
+        ErrorKind::NewerFormat => hint(format_args!("this is untorn {}; a newer one reads that line", env!("CARGO_PKG_VERSION"))),
+        ErrorKind::NotSealed => hint("only a sealed journal has numbers and batches; `untorn append` makes a new one sealed"),
+        ErrorKind::NoSpace => hint("make room, and append again what is not in the file"),
+        ErrorKind::DurabilityUnknown => hint("check the disk; after that, `untorn verify` shows which records are there"),
+        _ => {}
+    }
 }

@@ -8,6 +8,7 @@ use std::{
     path::PathBuf,
 };
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
 use untorn::{Appended, Batch, Durability, Error, ErrorKind, Left, Lock, LockWait, Writer, format::LINE_BYTES_MAX_DEFAULT};
 
@@ -30,7 +31,7 @@ use crate::{
 #[command(after_help = help())]
 pub(crate) struct Args {
     /// The journal
-    #[arg(value_name = "FILE", value_parser = args::journal)]
+    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().try_map(args::journal))]
     file: PathBuf,
 
     /// When a record is on the disk: `always` before the next one, `never` when the system likes, or at least every DURATION such as `500ms`
