@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
+    unreachable_pub,
     reason = "a test that fails should say where"
 )]
 
