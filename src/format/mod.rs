@@ -5,6 +5,8 @@ pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod name;
 pub(crate) mod seal;
+#[allow(dead_code, reason = "opening to append is another of its users")]
+pub(crate) mod tail;
 pub(crate) mod verdict;
 
 /// The version of the format that this page describes.
