@@ -172,6 +172,10 @@ impl Error {
         Error::new(kind, attempt).with(|inner| inner.cause = Some(Cause::Json(Arc::new(cause))))
     }
 
+    pub(crate) fn kinded(self, kind: ErrorKind) -> Error {
+        self.with(|inner| inner.kind = kind)
+    }
+
     pub(crate) fn on(self, path: &Path) -> Error {
         self.with(|inner| inner.path = Some(path.to_owned()))
     }

@@ -1,11 +1,28 @@
 //! A crash-safe, append-only JSON Lines journal.
 
+mod active;
+mod append;
+mod encode;
 mod error;
 pub mod format;
+mod lock;
 mod position;
+mod quarantine;
+mod rollback;
+mod salvage;
 mod scan;
 mod sys;
+mod tail;
+mod writer;
 
+#[cfg(feature = "sim")]
+pub use sys::sim;
+
+pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
 pub use format::verdict::{Code, Severity, Verdict};
+pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
+pub use rollback::Rollback;
+pub use tail::{TailRepair, Unterminated};
+pub use writer::{Durability, Format, Options, Writer};

@@ -1,6 +1,6 @@
 //! RFC 8259 syntax, checked without recursion.
 //!
-//! A text is walked once, byte by byte where tokens stand and eight bytes at a time inside strings. The only memory
+//! A text is walked once, byte by byte where tokens stand and 64 bytes at a time inside strings. The only memory
 //! is one bit for each open array or object, so depth is limited by neither the stack nor a number: a line of a
 //! hundred million `[` costs twelve megabytes and is then said to end early.
 //!
@@ -147,14 +147,16 @@ struct Cursor<'a> {
     text: &'a [u8],
     /// Never greater than the length of `text`.
     at: usize,
-    /// All eight-byte words of strings, or-ed: a high bit says that the text must be checked as UTF-8.
-    string_bits: u64,
+    /// Where the block starts that `special` speaks of. Never greater than `at`.
+    block: usize,
+    /// Which bytes of the block end or interrupt a string; see [`special_bytes`].
+    special: u64,
     lone_surrogate: bool,
 }
 
 impl<'a> Cursor<'a> {
     fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, string_bits: 0, lone_surrogate: false }
+        Self { text, at: 0, block: 0, special: special_bytes(text), lone_surrogate: false }
     }
 
     /// Moves past one value. Bytes of strings are taken as they come: UTF-8 is checked afterwards, once.
@@ -212,7 +214,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What the next value is; stays in front of it.
-    #[inline]
+    #[inline(always)]
     fn kind(&mut self) -> Result<Kind, Invalid> {
         match self.peek_token() {
             Some(b'"') => Ok(Kind::String),
@@ -226,7 +228,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves past a key and its colon.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self) -> Result<(), Invalid> {
         self.expect_token(b'"', Reason::ExpectedKey)?;
         self.string()?;
@@ -234,60 +236,54 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves past the rest of a string and its closing quote; the opening one is behind.
-    #[inline]
+    #[inline(always)]
     fn string(&mut self) -> Result<(), Invalid> {
         loop {
             self.skip_plain_characters();
-            match self.peek() {
-                Some(b'"') => {
+            match self.rest() {
+                [b'"', ..] => {
                     self.at += 1;
                     return Ok(());
                 }
-                Some(b'\\') => {
-                    self.at += 1;
-                    self.escape()?;
-                }
-                Some(_) => return Err(self.invalid(Reason::ControlCharacter)),
-                None => return Err(self.ends_early()),
+                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
+                [b'\\', ..] => self.unicode_escape()?,
+                [_, ..] => return Err(self.invalid(Reason::ControlCharacter)),
+                [] => return Err(self.ends_early()),
             }
         }
     }
 
     /// Moves to the next quote, backslash or control character, or to the end of the text.
-    #[inline]
+    #[inline(always)]
     fn skip_plain_characters(&mut self) {
-        let mut rest = self.rest();
-        while let Some((chunk, behind)) = rest.split_first_chunk() {
-            let word = u64::from_le_bytes(*chunk);
-            self.string_bits |= word;
-            let special = special_bytes(word);
-            if special != 0 {
-                self.at = self.text.len() - rest.len() + (special.trailing_zeros() / u8::BITS) as usize;
-                return;
+        loop {
+            let behind = self.at - self.block;
+            if behind < BLOCK_BYTES {
+                let special = self.special >> behind;
+                if special != 0 {
+                    self.at += special.trailing_zeros() as usize;
+                    return;
+                }
+                self.at = self.block + BLOCK_BYTES;
             }
-            rest = behind;
-        }
-        self.at = self.text.len() - rest.len();
-        while let Some(byte @ (b' '..=b'!' | b'#'..=b'[' | b']'..)) = self.peek() {
-            self.string_bits |= u64::from(byte);
-            self.at += 1;
+            self.block = self.at;
+            self.special = special_bytes(self.rest());
         }
     }
 
-    /// Moves past the rest of an escape; its backslash is behind.
-    fn escape(&mut self) -> Result<(), Invalid> {
+    /// Moves past an escape that starts with `\u`, and past the other half of its surrogate pair.
+    #[inline(never)]
+    fn unicode_escape(&mut self) -> Result<(), Invalid> {
+        self.at += 1;
         match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-            Some(b'u') => {
-                self.at += 1;
-                match self.code_unit()? {
-                    0xD800..0xDC00 => self.low_surrogate()?,
-                    0xDC00..0xE000 => self.lone_surrogate = true,
-                    _ => {}
-                }
-            }
+            Some(b'u') => self.at += 1,
             Some(byte) => return Err(self.refuse(byte, Reason::UnknownEscape)),
             None => return Err(self.ends_early()),
+        }
+        match self.code_unit()? {
+            0xD800..0xDC00 => self.low_surrogate()?,
+            0xDC00..0xE000 => self.lone_surrogate = true,
+            _ => {}
         }
         Ok(())
     }
@@ -368,34 +364,44 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    #[inline]
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
     /// Moves past white space and looks at what follows it.
-    #[inline]
+    #[inline(always)]
     fn peek_token(&mut self) -> Option<u8> {
-        while self.take(is_space) {}
-        self.peek()
+        let mut next = self.peek();
+        while let Some(byte) = next
+            && is_space(byte)
+        {
+            self.at += 1;
+            next = self.peek();
+        }
+        next
     }
 
     /// Moves past the next byte if `wanted` says so.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, wanted: impl Fn(u8) -> bool) -> bool {
-        let found = self.peek().is_some_and(wanted);
-        self.at += usize::from(found);
-        found
+        if !self.peek().is_some_and(wanted) {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_token(&mut self, token: u8) -> bool {
-        let found = self.peek_token() == Some(token);
-        self.at += usize::from(found);
-        found
+        if self.peek_token() != Some(token) {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
-    #[inline]
+    #[inline(always)]
     fn expect_token(&mut self, token: u8, otherwise: Reason) -> Result<(), Invalid> {
         match self.peek_token() {
             Some(byte) if byte == token => {
@@ -409,9 +415,6 @@ impl<'a> Cursor<'a> {
 
     /// The text before `at` is UTF-8, unless it ends the text inside a sequence: more bytes could complete that one.
     fn check_utf8_before(&self, at: usize) -> Result<(), Invalid> {
-        if self.string_bits & every_byte(0x80) == 0 {
-            return Ok(());
-        }
         match str::from_utf8(self.text.get(..at).unwrap_or(self.text)) {
             Err(error) if error.error_len().is_some() || at < self.text.len() => Err(Invalid { at: error.valid_up_to(), reason: Reason::NotUtf8 }),
             _ => Ok(()),
@@ -452,7 +455,7 @@ struct Nesting {
 }
 
 impl Nesting {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, container: Container) {
         if self.depth > 0 && self.depth.is_multiple_of(64) {
             self.outer.push(self.inner);
@@ -461,7 +464,7 @@ impl Nesting {
         self.depth += 1;
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) {
         self.inner >>= 1;
         self.depth -= 1;
@@ -470,7 +473,7 @@ impl Nesting {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn innermost(&self) -> Option<Container> {
         match self.inner & 1 {
             _ if self.depth == 0 => None,
@@ -480,18 +483,28 @@ impl Nesting {
     }
 }
 
-/// The word that holds `byte` eight times.
-const fn every_byte(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; 8])
-}
+/// As many bytes as a word has bits.
+const BLOCK_BYTES: usize = u64::BITS as usize;
 
-/// Marks, by its high bit, the first byte of a little-endian word that cannot stand in a string as it is.
-///
-/// Subtraction borrows from the byte above a match, so bits above the lowest one prove nothing.
-#[inline]
-fn special_bytes(word: u64) -> u64 {
-    let quote = (word ^ every_byte(b'"')).wrapping_sub(every_byte(0x01));
-    let backslash = (word ^ every_byte(b'\\')).wrapping_sub(every_byte(0x01));
-    let control = word.wrapping_sub(every_byte(b' '));
-    (quote | backslash | control) & !word & every_byte(0x80)
+/// One bit for each of the first bytes of `text`, set where a byte cannot stand in a string as it is, or where the text has ended.
+#[inline(always)]
+fn special_bytes(text: &[u8]) -> u64 {
+    let mut padded = [0; BLOCK_BYTES];
+    let block = match text.first_chunk() {
+        Some(block) => block,
+        None => {
+            if let Some(start) = padded.get_mut(..text.len()) {
+                start.copy_from_slice(text);
+            }
+            &padded
+        }
+    };
+    // Compilers turn these comparisons into vector code, eight bytes or more to an instruction.
+    let flags = block.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | (byte < b' ')));
+    // The product gathers the flags of eight bytes in its highest one.
+    let (words, _) = flags.as_chunks();
+    words.iter().fold(0, |bits, word| {
+        let gathered = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) & 0xFF << 56;
+        bits >> 8 | gathered
+    })
 }

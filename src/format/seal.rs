@@ -247,8 +247,8 @@ fn names_a_seal(payload: &[u8]) -> bool {
     })
 }
 
-/// Appends the sealed line of `payload`, LF included. `crc` is what [`Opening::crc`] gave for it.
-pub(crate) fn write(line: &mut Vec<u8>, payload: &[u8], opening: Opening, crc: u32, seq: u64, more: u64) {
+/// Appends the sealed line of `payload`, LF included, and returns the CRC in its seal. `crc` is what [`Opening::crc`] gave for the payload.
+pub(crate) fn write(line: &mut Vec<u8>, payload: &[u8], opening: Opening, crc: u32, seq: u64, more: u64) -> u32 {
     let start = line.len();
     if opening == Opening::Wrapped {
         line.extend_from_slice(VALUE_PREFIX);
@@ -277,6 +277,7 @@ pub(crate) fn write(line: &mut Vec<u8>, payload: &[u8], opening: Opening, crc: u
         "a line is sealed just before it is written"
     );
     line.push(super::LF);
+    crc
 }
 
 /// The payload of a sealed line, byte for byte as it was appended: the byte where the object was closed is put back in `line`.

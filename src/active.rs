@@ -1,0 +1,130 @@
+//! The active segment's file: found by its path, opened or created, locked, and checked to be still the one that its path names.
+//!
+//! A crash while it is created leaves no file, or an empty one, which every opener takes for a journal without records; whoever appends to an
+//! empty file syncs its directory first.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::{Attempt, Error, ErrorKind, Result},
+    lock::{self, LockWait},
+    sys::{Dir, Disk, File, FileId, FileKind},
+};
+
+/// The active segment, open for appending.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) file: File,
+    pub(crate) id: FileId,
+    pub(crate) place: Place,
+}
+
+/// Where a journal is: its path with the last link followed, and its directory.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) disk: Disk,
+    pub(crate) path: PathBuf,
+    pub(crate) name: OsString,
+    pub(crate) dir: Dir,
+}
+
+impl Place {
+    /// Finds the journal's directory. A symbolic link to a regular file is followed once, and its target used from then on.
+    pub(crate) fn find(disk: &Disk, path: &Path) -> Result<Place> {
+        let failed = |error| Error::io(Attempt::OpenToAppend, path, error);
+        let refused = |why| Error::new(ErrorKind::NotAFile, Attempt::OpenToAppend).on(path).detail(why);
+        let path = match disk.kind(path).map_err(failed)? {
+            Some(FileKind::Link) => {
+                let target = disk.read_link(path).map_err(failed)?;
+                let target = path.parent().map_or(target.clone(), |parent| parent.join(&target));
+                match disk.kind(&target).map_err(failed)? {
+                    Some(FileKind::Regular) => target,
+                    Some(FileKind::Link) => return Err(refused("it is a symbolic link to a symbolic link")),
+                    Some(kind) => return Err(refused(what(kind))),
+                    None => return Err(refused("it is a symbolic link to nothing")),
+                }
+            }
+            Some(FileKind::Regular) | None => path.to_owned(),
+            Some(kind) => return Err(refused(what(kind))),
+        };
+        let Some(name) = path.file_name().map(ToOwned::to_owned) else { return Err(refused("it names no file")) };
+        let dir = disk.open_dir(path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
+        Ok(Place { disk: disk.clone(), path, name, dir })
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        Error::io(Attempt::OpenToAppend, &self.path, error)
+    }
+}
+
+fn what(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Directory => "it is a directory",
+        FileKind::Link => "it is a symbolic link",
+        FileKind::Special | FileKind::Regular => "it is no regular file",
+    }
+}
+
+impl Active {
+    /// Opens the file, or creates it with the mode. The lock is not taken.
+    pub(crate) fn open(place: Place, mode: u32) -> Result<Active> {
+        let (file, created) = loop {
+            match place.disk.open_append(&place.path) {
+                Ok(file) => break (file, false),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(place.failed(error)),
+            }
+            match place.disk.create_append(&place.path, mode) {
+                Ok(file) => break (file, true),
+                // Somebody else created it in between.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(place.failed(error)),
+            }
+        };
+        let kind = file.kind().map_err(|error| place.failed(error))?;
+        if kind != FileKind::Regular {
+            return Err(Error::new(ErrorKind::NotAFile, Attempt::OpenToAppend).on(&place.path).detail(what(kind)));
+        }
+        let id = file.id().map_err(|error| place.failed(error))?;
+        file.show_presence();
+        let active = Active { file, id, place };
+        if created {
+            active.sync_dir()?;
+        }
+        Ok(active)
+    }
+
+    /// Makes the file's name durable.
+    pub(crate) fn sync_dir(&self) -> Result<()> {
+        self.place.dir.sync().map_err(|error| Error::io(Attempt::Sync, &self.place.path, error).detail("its directory"))
+    }
+
+    /// Takes the exclusive lock, or says who holds it.
+    pub(crate) fn lock(&self, wait: LockWait, attempt: Attempt) -> Result<()> {
+        match lock::acquire(&self.file, wait) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let holder = self.place.disk.lock_holder(self.id).map_or("another writer".to_owned(), |holder| holder.to_string());
+                Err(Error::new(ErrorKind::Locked, attempt).on(&self.place.path).detail(format!("locked by {holder}")))
+            }
+            Err(error) => Err(Error::io(Attempt::Lock, &self.place.path, error)),
+        }
+    }
+
+    /// Lets the next writer in. If the system refuses, it gets in when this descriptor is closed.
+    pub(crate) fn unlock(&self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(path = %self.place.path.display(), %error, "the lock could not be released");
+        }
+    }
+
+    /// Whether the path still names this file, and no other that was put in its place.
+    pub(crate) fn is_named(&self) -> Result<bool> {
+        let named = self.place.dir.id_of(&self.place.name);
+        named.map(|id| id == Some(self.id)).map_err(|error| Error::io(Attempt::Append, &self.place.path, error))
+    }
+}

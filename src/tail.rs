@@ -1,0 +1,405 @@
+//! What opening changes on the disk: the end of the file, and nothing else.
+//!
+//! After a crash the last bytes of a journal may be a torn record, a run of NULs, a whole record that lacks its LF, or a batch whose end is
+//! missing. [`settle`] looks at them under the exclusive lock and leaves a file that ends on a boundary, with the number that the next record
+//! gets. What it removes is durable in the quarantine first:
+//!
+//! 1. keep the bytes in quarantine and sync it. Crash here: the tail is still there, and the next opener does the same again;
+//! 2. cut the file. Crash here: a whole last record may lack its LF still, and the next opener writes it;
+//! 3. write the LF, if the last record is whole. Crash here: as if nothing had been done, or done;
+//! 4. sync the file.
+//!
+//! Where nothing may be cut, because a stranger has the file open for writing or the writer was told never to cut, an LF is written instead.
+
+use std::{fmt, path::Path};
+
+use crate::{
+    active::Active,
+    error::{Attempt, Error, ErrorKind, Result},
+    format::{
+        BOM, SEQ_MAX, json,
+        line::Framed,
+        verdict::{Code, Judged},
+    },
+    position::Position,
+    quarantine::{self, Plan, Removed},
+    rollback::{self, Rollback},
+    salvage,
+    scan::{self, Backward, Span},
+    sys::File,
+};
+
+/// What to do with a whole last record that lacks its LF.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unterminated {
+    /// Keep it, and write the LF.
+    #[default]
+    Keep,
+    /// Take it for torn: a writer that always ends its lines did not finish this one.
+    Quarantine,
+}
+
+/// How the tail of one journal is to be settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) quarantine: &'a Path,
+    pub(crate) segment: u64,
+    pub(crate) line_bytes_max: u64,
+    pub(crate) unterminated: Unterminated,
+    pub(crate) rollback: Rollback,
+}
+
+/// What opening, or an append after somebody else's, did to the end of the file.
+#[derive(Clone, Debug, Default)]
+pub struct TailRepair {
+    removed: Option<(Position, Position)>,
+    reason: Option<Code>,
+    quarantine: Option<std::path::PathBuf>,
+    terminated: bool,
+    fenced: bool,
+    open_batch: bool,
+}
+
+impl TailRepair {
+    /// Nothing had to be done.
+    pub fn is_clean(&self) -> bool {
+        self.removed.is_none() && !self.terminated && !self.fenced && !self.open_batch
+    }
+
+    /// The range that was moved to quarantine.
+    pub fn removed(&self) -> Option<std::ops::Range<Position>> {
+        self.removed.map(|(start, end)| start..end)
+    }
+
+    /// How many bytes were moved to quarantine.
+    pub fn removed_bytes(&self) -> u64 {
+        self.removed.map_or(0, |(start, end)| end.offset - start.offset)
+    }
+
+    /// What was wrong with them.
+    pub fn reason(&self) -> Option<Code> {
+        self.reason
+    }
+
+    /// Where the removed bytes are kept.
+    pub fn quarantine(&self) -> Option<&Path> {
+        self.quarantine.as_deref()
+    }
+
+    /// The last record was whole and lacked only its LF, which was written.
+    pub fn terminated(&self) -> bool {
+        self.terminated
+    }
+
+    /// Nothing could be cut, so the torn tail was ended with an LF where it stands.
+    pub fn fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// A batch whose end is missing was left where it stands; readers withhold its records.
+    pub fn left_open_batch(&self) -> bool {
+        self.open_batch
+    }
+}
+
+impl fmt::Display for TailRepair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_clean() {
+            return f.write_str("the tail is clean");
+        }
+        let mut words = Vec::new();
+        if let (Some(range), Some(reason)) = (self.removed(), self.reason) {
+            let from = range.start.offset;
+            words.push(format!("{} bytes from byte {from} on moved to quarantine ({reason})", self.removed_bytes()));
+        }
+        if self.terminated {
+            words.push("the last record was whole and got its LF".to_owned());
+        }
+        if self.fenced {
+            words.push("a torn tail was left where it is and ended with an LF".to_owned());
+        }
+        if self.open_batch {
+            words.push("a batch without its end was left where it is".to_owned());
+        }
+        f.write_str(&words.join("; "))
+    }
+}
+
+/// A file that ends on a boundary.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) end: u64,
+    pub(crate) repair: TailRepair,
+}
+
+/// Makes the file end on a boundary, with a whole last batch. Under the exclusive lock.
+pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
+    let mut settled = settle_torn(active, rules)?;
+    settle_batch(active, rules, &mut settled)?;
+    Ok(settled)
+}
+
+/// Deals with the bytes after the last LF.
+fn settle_torn(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
+    let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error);
+    let file = &active.file;
+    let size = file.size().map_err(failed)?;
+    let tail = Tail::find(file, size, rules).map_err(failed)?;
+    if tail.start == size {
+        return Ok(Settled { end: size, repair: TailRepair::default() });
+    }
+    let found = tail.judge(file, rules).map_err(failed)?;
+    if found == Found::Newer {
+        let error = Error::new(ErrorKind::NewerFormat, Attempt::OpenToAppend).on(&active.place.path).at(tail.start);
+        return Err(error.detail("the last line is of a newer format"));
+    }
+    let cut_at = match found {
+        Found::Record | Found::Glued => tail.rest_end,
+        _ => tail.start,
+    };
+    let terminate = cut_at > tail.start;
+    let may_cut = rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
+    if cut_at < size && !may_cut {
+        let rest = tail.rest(file, rules).map_err(failed)?;
+        rollback::fence(file, &rest).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        let end = file.size().map_err(failed)?;
+        return Ok(Settled { end, repair: TailRepair { fenced: true, ..TailRepair::default() } });
+    }
+    let reason = match (terminate, tail.has_nul) {
+        (true, false) => Code::Blank,
+        (_, true) if tail.rest_end == cut_at => Code::NulRun,
+        _ => Code::TornTail,
+    };
+    let mut repair = TailRepair::default();
+    if cut_at < size {
+        repair = cut(active, rules, cut_at..size, reason, terminate)?;
+    }
+    if terminate {
+        rollback::fence(file, b"").map_err(failed)?;
+        repair.terminated = true;
+    }
+    file.sync_data().map_err(failed)?;
+    Ok(Settled { end: file.size().map_err(failed)?, repair })
+}
+
+/// Moves a range at the end of the file to quarantine.
+fn cut(active: &Active, rules: &Rules<'_>, range: std::ops::Range<u64>, reason: Code, terminate: bool) -> Result<TailRepair> {
+    let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(range.start);
+    let plan = Plan {
+        before_len: range.end,
+        after_len: range.start + u64::from(terminate),
+        removed: vec![Removed { start: range.start, end: range.end, reason }],
+        added: terminate.then_some(range.start).into_iter().collect(),
+    };
+    let mode = active.file.mode().map_err(failed)?;
+    quarantine::keep(&active.place.disk, rules.quarantine, mode, &active.file, &plan)?;
+    // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
+    active.file.cut(range.start).map_err(failed)?;
+    tracing::warn!(path = %active.place.path.display(), from = range.start, to = range.end, %reason, "moved torn bytes to quarantine");
+    let place = |offset| Position::new(rules.segment, offset);
+    Ok(TailRepair {
+        removed: Some((place(range.start), place(range.end))),
+        reason: Some(reason),
+        quarantine: Some(rules.quarantine.to_owned()),
+        ..TailRepair::default()
+    })
+}
+
+/// The bytes after the last LF.
+struct Tail {
+    start: u64,
+    /// From here on there are only NULs and white space.
+    rest_end: u64,
+    has_nul: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A whole record.
+    Record,
+    /// A whole object or array, and more on the same line.
+    Glued,
+    /// Nothing worth keeping in place.
+    Torn,
+    Newer,
+}
+
+impl Tail {
+    fn find(file: &File, size: u64, _rules: &Rules<'_>) -> std::io::Result<Tail> {
+        let mut start = scan::boundary_before(file, size)?;
+        if start == 0 {
+            let mut first = [0; BOM.len()];
+            let read = file.read_full_at(&mut first, 0)?;
+            if first.get(..read) == Some(BOM) {
+                start = BOM.len() as u64;
+            }
+        }
+        let mut rest_end = size;
+        let mut has_nul = false;
+        let mut block = vec![0; 64 << 10];
+        while rest_end > start {
+            let from = rest_end.saturating_sub(block.len() as u64).max(start);
+            let wanted = usize::try_from(rest_end - from).unwrap_or(block.len());
+            let room = block.get_mut(..wanted).unwrap_or_default();
+            let read = file.read_full_at(room, from)?;
+            let bytes = room.get(..read).unwrap_or_default();
+            let kept = bytes.iter().rposition(|byte| !matches!(byte, 0 | b' ' | b'\t' | b'\r')).map_or(0, |last| last + 1);
+            has_nul |= bytes.get(kept..).unwrap_or_default().contains(&0);
+            rest_end = from + kept as u64;
+            if kept > 0 {
+                break;
+            }
+        }
+        Ok(Tail { start, rest_end, has_nul })
+    }
+
+    /// The bytes before the NULs and white space at the end; none if they are more than a line can be.
+    fn rest(&self, file: &File, rules: &Rules<'_>) -> std::io::Result<Vec<u8>> {
+        let len = self.rest_end - self.start;
+        if len >= rules.line_bytes_max {
+            return Ok(Vec::new());
+        }
+        let mut rest = vec![0; usize::try_from(len).unwrap_or(0)];
+        let read = file.read_full_at(&mut rest, self.start)?;
+        rest.truncate(read);
+        Ok(rest)
+    }
+
+    fn judge(&self, file: &File, rules: &Rules<'_>) -> std::io::Result<Found> {
+        let rest = self.rest(file, rules)?;
+        let keep = rules.unterminated == Unterminated::Keep;
+        Ok(match whole_without_lf(&rest) {
+            Some(Judged::Newer) => Found::Newer,
+            Some(_) if keep => Found::Record,
+            None if begins_with_a_record(&rest) => Found::Glued,
+            _ => Found::Torn,
+        })
+    }
+}
+
+/// Judges bytes that lack their LF: a sealed record is proved by its seal; a plain one only by a closing bracket or quote, since a bare number or
+/// literal could be the beginning of a longer one.
+pub(crate) fn whole_without_lf(text: &[u8]) -> Option<Judged> {
+    match Judged::of(&Framed::new(text, false)) {
+        judged @ (Judged::Sealed(_) | Judged::Newer) => Some(judged),
+        judged @ Judged::Plain(valid) => {
+            matches!(valid.kind, json::Kind::Object | json::Kind::Array | json::Kind::String).then_some(judged)
+        }
+        _ => None,
+    }
+}
+
+/// A whole object or array, and then more that is not white space.
+fn begins_with_a_record(text: &[u8]) -> bool {
+    match json::first_value(text) {
+        Ok((valid, end)) => matches!(valid.kind, json::Kind::Object | json::Kind::Array) && end < text.len(),
+        Err(_) => false,
+    }
+}
+
+/// Takes a batch whose end is missing off the end of the file, if there is nothing among or behind its lines.
+fn settle_batch(active: &Active, rules: &Rules<'_>, settled: &mut Settled) -> Result<()> {
+    let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error);
+    let Some(from) = open_batch(&active.file, settled.end, rules.line_bytes_max).map_err(failed)? else { return Ok(()) };
+    let cuttable = match from {
+        OpenBatch::Alone { from } => Some(from),
+        OpenBatch::Mixed => None,
+    };
+    let may_cut = rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
+    let Some(from) = cuttable.filter(|_| may_cut) else {
+        settled.repair.open_batch = true;
+        return Ok(());
+    };
+    let earlier = std::mem::take(&mut settled.repair);
+    let mut repair = cut(active, rules, from..settled.end, Code::OpenBatch, false)?;
+    active.file.sync_data().map_err(failed)?;
+    if let (Some((_, end)), Some(removed)) = (earlier.removed, repair.removed.as_mut()) {
+        // The torn bytes behind the batch went first; together they are one range.
+        removed.1 = end;
+    }
+    repair.fenced = earlier.fenced;
+    settled.repair = repair;
+    settled.end = from;
+    Ok(())
+}
+
+enum OpenBatch {
+    /// From this boundary on there are only its lines and blank ones.
+    Alone {
+        from: u64,
+    },
+    Mixed,
+}
+
+/// Looks whether the last sealed line announces more lines of its batch.
+fn open_batch(file: &File, end: u64, line_bytes_max: u64) -> std::io::Result<Option<OpenBatch>> {
+    let mut lines = Backward::new(end, line_bytes_max);
+    let mut batch: Option<(u64, u64, u64)> = None;
+    let mut mixed = false;
+    let mut behind = false;
+    while let Some(span) = lines.next(file)? {
+        match (judge(&span, lines.bytes()), batch) {
+            (Judged::Blank, _) => {}
+            (Judged::Sealed(seal), None) => {
+                if seal.more == 0 {
+                    return Ok(None);
+                }
+                mixed = behind;
+                batch = Some((seal.batch_end(), seal.seq, span.start));
+            }
+            (Judged::Sealed(seal), Some((batch_end, seq, _))) if seal.more > 0 && seal.batch_end() == batch_end && seal.seq + 1 == seq => {
+                mixed |= behind;
+                batch = Some((batch_end, seal.seq, span.start));
+            }
+            (Judged::Sealed(_), Some(_)) => break,
+            (_, None) => behind = true,
+            // What stands before the lines of the batch seen so far may be its damaged first line, or stand among its lines.
+            (Judged::Plain(_), Some(_)) => behind = true,
+            (_, Some(_)) => {
+                mixed = true;
+                break;
+            }
+        }
+        if batch.is_some() && end - span.start > line_bytes_max {
+            mixed |= behind;
+            break;
+        }
+    }
+    Ok(batch.map(|(_, _, from)| if mixed { OpenBatch::Mixed } else { OpenBatch::Alone { from } }))
+}
+
+pub(crate) fn judge(span: &Span, bytes: &[u8]) -> Judged {
+    if span.too_long {
+        return Judged::NotJson(json::Invalid { at: 0, reason: json::Reason::EndsEarly });
+    }
+    Judged::of(&Framed::new(bytes, span.start == 0))
+}
+
+/// The number that the record after `end` gets, one more than [`SEQ_MAX`] if there is none left. `before_first` is asked for the number to go on
+/// from if the file has no sealed line.
+///
+/// It is found backwards from the last sealed line. A terminated corrupt line behind that one keeps its number, so that its loss shows as a gap,
+/// and an unfinished batch keeps all of its numbers.
+pub(crate) fn next_seq(
+    file: &File,
+    end: u64,
+    line_bytes_max: u64,
+    before_first: impl FnOnce() -> std::io::Result<u64>,
+) -> std::io::Result<u64> {
+    let mut lines = Backward::new(end, line_bytes_max);
+    let mut corrupt = 0u64;
+    let mut highest = 0u64;
+    let last = loop {
+        let Some(span) = lines.next(file)? else { break before_first()? };
+        match judge(&span, lines.bytes()) {
+            Judged::Sealed(seal) => break seal.batch_end(),
+            judged if judged.is_corrupt() => {
+                corrupt += 1;
+                highest = highest.max(salvage::highest_number(lines.bytes(), None).unwrap_or(0));
+            }
+            _ => {}
+        }
+    };
+    Ok((last.saturating_add(corrupt)).max(highest).min(SEQ_MAX) + 1)
+}

@@ -1,0 +1,111 @@
+//! The way back after a failure that left the writer unable to promise anything.
+//!
+//! After a failed sync the kernel may have marked pages clean that it never wrote: a second sync would say yes, and reading would show the cached
+//! bytes. So the bytes since the last good sync are read, each line is proved by its seal, and the same bytes are written to the same place
+//! again, which makes their pages dirty; only then does a sync prove anything. A plain line proves nothing, so a plain journal stays poisoned.
+//!
+//! A crash at any step leaves the same bytes in the same places, durable or not.
+
+use std::path::Path;
+
+use super::{Form, Writer};
+use crate::{
+    error::{Attempt, Error, ErrorKind, Result},
+    format::verdict::Judged,
+    scan::Scanner,
+    sys::File,
+    tail,
+};
+
+/// Why the writer refuses to append.
+#[derive(Clone, Debug)]
+pub(super) enum Poison {
+    /// A piece of a failed append could be neither cut nor fenced off.
+    Fragment(Error),
+    /// A sync failed.
+    Sync(Error),
+}
+
+impl Poison {
+    pub(super) fn refuse(&self, attempt: Attempt, path: &Path) -> Error {
+        let (why, earlier) = match self {
+            Poison::Fragment(error) => ("writer is poisoned by a failed append that could not be rolled back; reopen it", error),
+            Poison::Sync(error) => ("writer is poisoned by an earlier failed sync; reopen it", error),
+        };
+        Error::new(ErrorKind::Poisoned, attempt).on(path).detail(why).earlier(earlier.clone())
+    }
+}
+
+impl Writer {
+    /// Opens the journal anew after a failure; what was poisoned is usable again if this succeeds.
+    ///
+    /// After a failed sync, every line since the last good one is proved by its seal, written again in its place and synced: success is proof that
+    /// all of it is durable. After a failed rollback, the torn tail is repaired as on opening. On a writer that is not poisoned this only
+    /// looks at the file again.
+    ///
+    /// # Errors
+    ///
+    /// [`Poisoned`](ErrorKind::Poisoned) with the offset of the first line that cannot be proved, or if the journal is in plain form: its lines
+    /// carry no proof, so a person must compare them with what was meant to be there, and open a new writer.
+    pub fn reopen(&mut self) -> Result<()> {
+        if let Some(Poison::Sync(error)) = &self.poison {
+            let earlier = error.clone();
+            self.lock_again()?;
+            let proved = self.prove_and_sync(&earlier);
+            self.release();
+            proved?;
+        }
+        // The same file cannot be locked through a new descriptor while the old one holds its lock. Nothing is appended in between: the writer
+        // stays poisoned until the new one is locked.
+        self.poison.get_or_insert_with(|| Poison::Fragment(Error::new(ErrorKind::Poisoned, Attempt::Reopen)));
+        self.active.unlock();
+        self.attach()?;
+        self.release();
+        self.poison = None;
+        Ok(())
+    }
+
+    fn lock_again(&self) -> Result<()> {
+        // Locking a descriptor that holds the lock changes nothing.
+        self.active.lock(self.wait, Attempt::Reopen)
+    }
+
+    /// Writes every line since the last good sync again, and syncs.
+    fn prove_and_sync(&mut self, earlier: &Error) -> Result<()> {
+        let refused = |detail: &'static str| self.error(ErrorKind::Poisoned, Attempt::Reopen).detail(detail).earlier(earlier.clone());
+        let failed = |error| Error::io(Attempt::Reopen, self.path(), error);
+        if self.form == Form::Plain {
+            return Err(refused("plain lines carry no proof; compare what is there with what was appended, then open a new writer").at(self.synced));
+        }
+        let again = self.active.place.disk.open_rewrite(self.path()).map_err(failed)?;
+        if again.id().map_err(failed)? != self.active.id {
+            return Err(refused("another file stands in its place, so the lines cannot be written again").at(self.synced));
+        }
+        let size = self.active.file.size().map_err(failed)?;
+        let mut lines = Scanner::new(self.synced.min(size), size, self.options.line_bytes_max);
+        while let Some(span) = lines.next(&self.active.file).map_err(failed)? {
+            let proved = span.terminated && matches!(tail::judge(&span, lines.bytes()), Judged::Sealed(_));
+            if !proved {
+                return Err(refused("the line there cannot be proved").at(span.start));
+            }
+            write_all_at(&again, lines.bytes(), span.start).map_err(|error| failed(error).at(span.start))?;
+        }
+        again.sync_data().map_err(|error| failed(error).at(self.synced))?;
+        self.synced = size;
+        self.is_dirty = false;
+        Ok(())
+    }
+}
+
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write_at(rest, offset + written as u64) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(taken) => written += taken,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
