@@ -7,7 +7,7 @@ use std::{borrow::Cow, io, ops::Range};
 
 use crate::{
     format::LF,
-    rollback::{self, Rest, RolledBack, Rollback},
+    rollback::{self, Rest, Rollback, RolledBack},
     sys::File,
 };
 
@@ -96,7 +96,9 @@ fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usize, fenced:
 }
 
 enum Written {
-    Contiguous { start: u64 },
+    Contiguous {
+        start: u64,
+    },
     /// The range that holds our bytes and a stranger's.
     Mixed(Range<u64>),
 }

@@ -13,6 +13,7 @@ mod salvage;
 mod scan;
 mod sys;
 mod tail;
+mod verify;
 mod writer;
 
 #[cfg(feature = "sim")]
@@ -25,4 +26,5 @@ pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
 pub use rollback::Rollback;
 pub use tail::{TailRepair, Unterminated};
+pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
 pub use writer::{Durability, Format, Options, Writer};

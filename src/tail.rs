@@ -283,9 +283,7 @@ impl Tail {
 pub(crate) fn whole_without_lf(text: &[u8]) -> Option<Judged> {
     match Judged::of(&Framed::new(text, false)) {
         judged @ (Judged::Sealed(_) | Judged::Newer) => Some(judged),
-        judged @ Judged::Plain(valid) => {
-            matches!(valid.kind, json::Kind::Object | json::Kind::Array | json::Kind::String).then_some(judged)
-        }
+        judged @ Judged::Plain(valid) => matches!(valid.kind, json::Kind::Object | json::Kind::Array | json::Kind::String).then_some(judged),
         _ => None,
     }
 }
@@ -381,12 +379,7 @@ pub(crate) fn judge(span: &Span, bytes: &[u8]) -> Judged {
 ///
 /// It is found backwards from the last sealed line. A terminated corrupt line behind that one keeps its number, so that its loss shows as a gap,
 /// and an unfinished batch keeps all of its numbers.
-pub(crate) fn next_seq(
-    file: &File,
-    end: u64,
-    line_bytes_max: u64,
-    before_first: impl FnOnce() -> std::io::Result<u64>,
-) -> std::io::Result<u64> {
+pub(crate) fn next_seq(file: &File, end: u64, line_bytes_max: u64, before_first: impl FnOnce() -> std::io::Result<u64>) -> std::io::Result<u64> {
     let mut lines = Backward::new(end, line_bytes_max);
     let mut corrupt = 0u64;
     let mut highest = 0u64;

@@ -5,7 +5,6 @@ pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod name;
 pub(crate) mod seal;
-#[allow(dead_code, reason = "opening to append is another of its users")]
 pub(crate) mod tail;
 pub(crate) mod verdict;
 

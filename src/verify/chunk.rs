@@ -3,14 +3,12 @@
 //! A chunk owns the lines that start in it, so chunks can be judged in any order and on any thread. Neighbouring lines of one kind are told as
 //! one [`Run`]: a healthy file is a handful of runs, whatever its length.
 
-use std::{
-    io,
-    ops::{ControlFlow, Range},
-};
+use std::{io, ops::Range};
 
+use super::Flow;
 use crate::{
     format::{
-        json,
+        json::{self, Invalid},
         line::Framed,
         seal::{Seal, Shape},
         verdict::Judged,
@@ -23,8 +21,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     pub(super) file: &'a File,
-    /// The bytes to judge; what is appended meanwhile is not looked at.
-    pub(super) size: u64,
+    /// The bytes to judge, from a boundary to the end of the file as it was; what is appended meanwhile is not looked at.
+    pub(super) range: Range<u64>,
     pub(super) line_bytes_max: u64,
     /// Parses sealed lines too.
     pub(super) strict: bool,
@@ -79,13 +77,15 @@ pub(super) struct Print {
 pub(super) enum Corrupt {
     TooLong,
     Newer,
-    /// What the seal says and what the bytes give; `None` if a byte of the seal itself is off.
-    Crc(Option<(u32, u32)>),
-    NotJson {
-        /// Bytes from the start of the line.
-        at: u64,
-        reason: json::Reason,
+    Crc {
+        says: u32,
+        gives: u32,
     },
+    /// A byte of the seal itself is off.
+    Seal,
+    /// The place counts from the start of the line.
+    NotJson(Invalid),
+    SealedNotJson(Invalid),
 }
 
 /// What is legal and worth knowing about a line.
@@ -98,7 +98,7 @@ pub(super) struct Oddities {
 
 impl Source<'_> {
     /// Judges the lines that start in `chunk`, and tells their runs in order.
-    pub(super) fn judge(&self, chunk: &Range<u64>, tell: &mut impl FnMut(Run) -> ControlFlow<()>) -> io::Result<()> {
+    pub(super) fn judge(&self, chunk: &Range<u64>, tell: &mut impl FnMut(Run) -> Flow) -> Flow {
         let Some(mut lines) = self.lines_of(chunk)? else { return Ok(()) };
         let mut open: Option<Run> = None;
         while lines.offset() < chunk.end
@@ -108,29 +108,33 @@ impl Source<'_> {
             match &mut open {
                 Some(run) if run.takes(&line) => run.extend_by(line),
                 _ => {
-                    if let Some(done) = open.replace(line)
-                        && tell(done).is_break()
-                    {
-                        return Ok(());
+                    if let Some(done) = open.replace(line) {
+                        tell(done)?;
                     }
                 }
             }
         }
-        // Whether to go on is asked again at the next run.
-        let _ = open.map(tell);
-        Ok(())
+        open.map_or(Ok(()), tell)
     }
 
     /// Stands at the first boundary in the chunk, if there is one.
-    fn lines_of(&self, chunk: &Range<u64>) -> io::Result<Option<Scanner>> {
+    pub(super) fn lines_of(&self, chunk: &Range<u64>) -> io::Result<Option<Scanner>> {
         let Some(before) = chunk.start.checked_sub(1) else {
-            return Ok(Some(Scanner::new(0, self.size, self.line_bytes_max)));
+            return Ok(Some(Scanner::new(0, self.range.end, self.line_bytes_max)));
         };
         // The byte before the chunk may be the LF that makes its start a boundary.
         let mut lines = Scanner::new(before, chunk.end, self.line_bytes_max);
         let found = lines.next(self.file)?.is_some_and(|span| span.terminated);
-        lines.extend_to(self.size);
+        lines.extend_to(self.range.end);
         Ok(found.then_some(lines))
+    }
+
+    /// Some bytes of the file, fewer if it has become shorter. Only ever asked for what may be in memory at once.
+    pub(super) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(usize::MAX)];
+        let read = self.file.read_full_at(&mut bytes, range.start)?;
+        bytes.truncate(read);
+        Ok(bytes)
     }
 
     /// The run of one line.
@@ -143,20 +147,20 @@ impl Source<'_> {
         } else if span.too_long {
             Kind::Corrupt(Corrupt::TooLong)
         } else {
-            self.kind(&framed, bytes, &mut oddities)
+            self.kind(&framed, &mut oddities)
         };
         let lines = u64::from(span.terminated);
         Run { start: span.start, first_end: span.end, end: span.end, lines, kind, oddities }
     }
 
-    fn kind(&self, framed: &Framed<'_>, bytes: &[u8], oddities: &mut Oddities) -> Kind {
+    fn kind(&self, framed: &Framed<'_>, oddities: &mut Oddities) -> Kind {
         match Judged::of(framed) {
             Judged::Sealed(seal) if self.strict => match json::validate(framed.payload()) {
                 Ok(valid) => {
                     oddities.lone_surrogate = valid.lone_surrogate;
                     SealedRun::of(&seal)
                 }
-                Err(invalid) => not_json(framed, bytes, invalid),
+                Err(invalid) => Kind::Corrupt(Corrupt::SealedNotJson(in_line(framed, invalid))),
             },
             Judged::Sealed(seal) => SealedRun::of(&seal),
             Judged::Plain(valid) => {
@@ -165,24 +169,24 @@ impl Source<'_> {
                 Kind::Plain { first: print, last: print }
             }
             Judged::Blank => Kind::Blank,
-            Judged::CrcMismatch => Kind::Corrupt(Corrupt::Crc(match framed.shape() {
-                Shape::Sealed(seal) => Some((seal.crc, seal.computed(framed.text))),
-                _ => None,
-            })),
-            Judged::NotJson(invalid) => not_json(framed, bytes, invalid),
+            Judged::CrcMismatch => Kind::Corrupt(match framed.shape() {
+                Shape::Sealed(seal) => Corrupt::Crc { says: seal.crc, gives: seal.computed(framed.text) },
+                _ => Corrupt::Seal,
+            }),
+            Judged::NotJson(invalid) => Kind::Corrupt(Corrupt::NotJson(in_line(framed, invalid))),
             Judged::Newer => Kind::Corrupt(Corrupt::Newer),
         }
     }
 }
 
-fn not_json(framed: &Framed<'_>, bytes: &[u8], invalid: json::Invalid) -> Kind {
+/// Counts the place in the payload from the start of the line.
+fn in_line(framed: &Framed<'_>, invalid: Invalid) -> Invalid {
     let indent = framed.text.len() - framed.payload().len();
-    let at = (framed.bom + indent + invalid.at).min(bytes.len());
-    Kind::Corrupt(Corrupt::NotJson { at: at as u64, reason: invalid.reason })
+    Invalid { at: framed.bom + indent + invalid.at, ..invalid }
 }
 
 impl SealedRun {
-    fn of(seal: &Seal) -> Kind {
+    pub(super) fn of(seal: &Seal) -> Kind {
         let batch_end = (seal.more > 0).then(|| seal.batch_end());
         Kind::Sealed(SealedRun { first: seal.seq, last: seal.seq, batch_end, first_crc: seal.crc, last_crc: seal.crc })
     }

@@ -102,6 +102,29 @@ pub struct Progress<'a> {
 }
 
 impl Report {
+    /// Of nothing yet; `first` is the segment that the journal begins with.
+    pub(super) fn new(path: &Path, strict: bool, first: Good) -> Report {
+        Report {
+            path: path.to_owned(),
+            strict,
+            complete: false,
+            live: false,
+            bytes: 0,
+            lines: 0,
+            sealed: 0,
+            plain: 0,
+            blank: 0,
+            first_seq: None,
+            last_seq: None,
+            damaged_bytes: 0,
+            salvageable: 0,
+            good: first,
+            counts: BTreeMap::new(),
+            findings_total: 0,
+            findings: Vec::new(),
+        }
+    }
+
     /// The journal, as it was named.
     pub fn path(&self) -> &Path {
         &self.path

@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use super::{Form, Writer, options::{Format, Options}};
+use super::{
+    Form, Writer,
+    options::{Format, Options},
+};
 use crate::{
     active::{Active, Place},
     append::Stand,
@@ -164,7 +167,10 @@ impl Archived {
     pub(super) fn find(active: &Active) -> Result<Archived> {
         let place = &active.place;
         let names = place.dir.names().map_err(|error| Error::io(Attempt::List, &place.path, error).detail("its directory"))?;
-        let newest = names.iter().filter_map(|name| Some((name::parse_archived(&place.name, name)?, name))).max_by_key(|(parsed, _)| (parsed.number, !parsed.compressed));
+        let newest = names
+            .iter()
+            .filter_map(|name| Some((name::parse_archived(&place.name, name)?, name)))
+            .max_by_key(|(parsed, _)| (parsed.number, !parsed.compressed));
         Ok(match newest {
             Some((parsed, name)) => {
                 let path = (!parsed.compressed).then(|| place.path.with_file_name(name));
