@@ -34,9 +34,9 @@ pub(crate) struct Place {
 
 impl Place {
     /// Finds the journal's directory. A symbolic link to a regular file is followed once, and its target used from then on.
-    pub(crate) fn find(disk: &Disk, path: &Path) -> Result<Place> {
-        let failed = |error| Error::io(Attempt::OpenToAppend, path, error);
-        let refused = |why| Error::new(ErrorKind::NotAFile, Attempt::OpenToAppend).on(path).detail(why);
+    pub(crate) fn find(disk: &Disk, path: &Path, attempt: Attempt) -> Result<Place> {
+        let failed = |error| Error::io(attempt, path, error);
+        let refused = |why| Error::new(ErrorKind::NotAFile, attempt).on(path).detail(why);
         let path = match disk.kind(path).map_err(failed)? {
             Some(FileKind::Link) => {
                 let target = disk.read_link(path).map_err(failed)?;

@@ -8,6 +8,7 @@ use std::{borrow::Cow, io, ops::Range};
 use crate::{
     format::LF,
     rollback::{self, Rest, Rollback, RolledBack},
+    scan,
     sys::File,
 };
 
@@ -76,21 +77,17 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
         }
     }
     let start = fragment.clone().map_or(end, |fragment| fragment.start);
-    let rest = match rollback::fence(file, b"") {
-        Ok(()) => Rest::Fenced(start..end),
-        Err(_) => Rest::Unfenced(start..end),
-    };
+    let error = rollback::fence(file, b"").err();
+    let rolled_back = RolledBack { start, whole: 0, rest: Rest::Fragment(start..end), unfenced: error.is_some(), error };
     let cause = io::Error::other("another process keeps writing into the middle of this append without taking the lock");
-    Err(Failed { cause, rolled_back: RolledBack { start, whole: 0, rest, error: None }, fragment })
+    Err(Failed { cause, rolled_back, fragment })
 }
 
 /// Takes back what a try left, but not the fence before it: that one ends somebody else's bytes.
 fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usize, fenced: usize, how: Rollback) -> RolledBack {
     if fenced > 0 && written == 0 {
-        return match rollback::fence(file, b"") {
-            Ok(()) => RolledBack { start, whole: 0, rest: Rest::Nothing, error: None },
-            Err(error) => RolledBack { start, whole: 0, rest: Rest::Unfenced(start..start), error: Some(error) },
-        };
+        let error = rollback::fence(file, b"").err();
+        return RolledBack { start, whole: 0, rest: Rest::Nothing, unfenced: error.is_some(), error };
     }
     rollback::roll_back(file, lines, start + fenced as u64, written.saturating_sub(fenced), how)
 }
@@ -142,16 +139,8 @@ fn write(file: &File, bytes: &[u8], end: u64, fenced: usize) -> Result<Written, 
         }
     }
     let landed_elsewhere = start != end && fenced == 0;
-    if landed_elsewhere && !is_boundary(file, start).map_err(|cause| Stopped { cause, start, written })? {
+    if landed_elsewhere && !scan::is_boundary(file, start).map_err(|cause| Stopped { cause, start, written })? {
         return Ok(Written::Mixed(start..start + written as u64));
     }
     Ok(Written::Contiguous { start })
-}
-
-/// Offset 0, or just past an LF.
-pub(crate) fn is_boundary(file: &File, offset: u64) -> io::Result<bool> {
-    let Some(before) = offset.checked_sub(1) else { return Ok(true) };
-    let mut byte = [0];
-    let read = file.read_full_at(&mut byte, before)?;
-    Ok(read == 1 && byte == [LF])
 }

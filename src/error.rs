@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::position::{Appended, Position};
+use crate::position::{Appended, Mark, Position};
 
 /// The result of everything here that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -34,6 +34,7 @@ struct Inner {
     attempt: Attempt,
     path: Option<PathBuf>,
     offset: Option<u64>,
+    mark: Option<Mark>,
     detail: Option<Cow<'static, str>>,
     cause: Option<Cause>,
     left: Left,
@@ -160,7 +161,7 @@ impl Attempt {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, attempt: Attempt) -> Error {
         let left = Left::Nothing;
-        Error(Arc::new(Inner { kind, attempt, path: None, offset: None, detail: None, cause: None, left, rollback: None }))
+        Error(Arc::new(Inner { kind, attempt, path: None, offset: None, mark: None, detail: None, cause: None, left, rollback: None }))
     }
 
     /// An error of the system, its kind taken from the code.
@@ -182,6 +183,10 @@ impl Error {
 
     pub(crate) fn at(self, offset: u64) -> Error {
         self.with(|inner| inner.offset = Some(offset))
+    }
+
+    pub(crate) fn marked(self, mark: Mark) -> Error {
+        self.with(|inner| inner.mark = Some(mark))
     }
 
     pub(crate) fn detail(self, detail: impl Into<Cow<'static, str>>) -> Error {
@@ -222,6 +227,11 @@ impl Error {
     /// The byte it failed at, counted from the start of the file.
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
+    }
+
+    /// The line it failed on, when reading failed on one line: reading goes on behind it.
+    pub fn mark(&self) -> Option<Mark> {
+        self.0.mark
     }
 
     /// The code that the operating system gave, from this error or the one below it.

@@ -14,7 +14,7 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, QUARANTINE_RANGE_BYTES_MAX, verdict::Code},
     rollback::{self, Rollback},
-    scan::Backward,
+    scan::{self, Backward},
     sys::{Disk, File, FileKind},
 };
 
@@ -215,7 +215,7 @@ impl Quarantine<'_> {
         // Whoever created the file may have died before its name was durable.
         disk.open_dir(path.parent().unwrap_or(Path::new(""))).and_then(|dir| dir.sync()).map_err(failed)?;
         let mut end = file.size().map_err(failed)?;
-        if !append::is_boundary(&file, end).map_err(failed)? {
+        if !scan::is_boundary(&file, end).map_err(failed)? {
             rollback::fence(&file, b"").map_err(failed)?;
             end += 1;
         }

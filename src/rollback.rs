@@ -34,6 +34,8 @@ pub(crate) struct RolledBack {
     /// How many of the lines are whole in the file, from the first on.
     pub(crate) whole: usize,
     pub(crate) rest: Rest,
+    /// A piece that stays, or may stay, has no LF behind it: nothing may be appended before someone looked.
+    pub(crate) unfenced: bool,
     /// What went wrong while taking the bytes out.
     pub(crate) error: Option<io::Error>,
 }
@@ -42,10 +44,8 @@ pub(crate) struct RolledBack {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     Nothing,
-    /// A piece that stays, with an LF behind it.
-    Fenced(Range<u64>),
-    /// A piece that stays, with nothing behind it: the next append must not happen before someone looked.
-    Unfenced(Range<u64>),
+    /// A piece that stays.
+    Fragment(Range<u64>),
     /// The file could not be read.
     Unknown,
 }
@@ -58,7 +58,7 @@ pub(crate) fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usi
         Err(error) => return unreadable(file, start, written, error),
     }
     if found.starts_with(lines.bytes) {
-        return RolledBack { start, whole: lines.ends.len(), rest: Rest::Nothing, error: None };
+        return RolledBack { start, whole: lines.ends.len(), rest: Rest::Nothing, unfenced: false, error: None };
     }
     if lines.bytes.starts_with(&found) {
         return take_back(file, lines, start, &found, how);
@@ -68,7 +68,7 @@ pub(crate) fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usi
 
 /// What was found is a strict prefix of our own bytes, and the file ends right after it.
 fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Rollback) -> RolledBack {
-    let all = RolledBack { start, whole: lines.ends.len(), rest: Rest::Nothing, error: None };
+    let all = RolledBack { start, whole: lines.ends.len(), rest: Rest::Nothing, unfenced: false, error: None };
     if found.len() + 1 == lines.bytes.len() && fence(file, found).is_ok() {
         return all;
     }
@@ -77,7 +77,7 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
         Stand::Together => 0,
     };
     let keep = whole.checked_sub(1).and_then(|last| lines.ends.get(last)).copied().unwrap_or(0);
-    let kept = RolledBack { start, whole, rest: Rest::Nothing, error: None };
+    let kept = RolledBack { start, whole, rest: Rest::Nothing, unfenced: false, error: None };
     if keep == found.len() {
         return kept;
     }
@@ -92,8 +92,8 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
     let torn = found.iter().rposition(|byte| *byte == LF).map_or(found, |lf| found.get(lf + 1..).unwrap_or_default());
     match fence(file, torn) {
         Ok(()) if found.len() + 1 == lines.bytes.len() => all,
-        Ok(()) => RolledBack { rest: Rest::Fenced(fragment), error, ..kept },
-        Err(fencing) => RolledBack { rest: Rest::Unfenced(fragment), error: error.or(Some(fencing)), ..kept },
+        Ok(()) => RolledBack { rest: Rest::Fragment(fragment), error, ..kept },
+        Err(fencing) => RolledBack { rest: Rest::Fragment(fragment), unfenced: true, error: error.or(Some(fencing)), ..kept },
     }
 }
 
@@ -104,10 +104,8 @@ fn leave(file: &File, lines: &Lines<'_>, start: u64, written: usize, found: &[u8
         return behind_others(file, lines, start);
     }
     let fragment = start..start + ours.max(written) as u64;
-    match fence(file, b"") {
-        Ok(()) => RolledBack { start, whole: 0, rest: Rest::Fenced(fragment), error: None },
-        Err(error) => RolledBack { start, whole: 0, rest: Rest::Unfenced(fragment), error: Some(error) },
-    }
+    let error = fence(file, b"").err();
+    RolledBack { start, whole: 0, rest: Rest::Fragment(fragment), unfenced: error.is_some(), error }
 }
 
 /// The system took nothing and others appended meanwhile; but an error may be told after all was written, so ours is looked for behind theirs.
@@ -115,12 +113,12 @@ fn behind_others(file: &File, lines: &Lines<'_>, start: u64) -> RolledBack {
     let mut found = vec![0; lines.bytes.len() + LOOK_BEHIND_BYTES];
     let found = match file.read_full_at(&mut found, start) {
         Ok(len) => found.get(..len).unwrap_or_default(),
-        Err(error) => return RolledBack { start, whole: 0, rest: Rest::Unknown, error: Some(error) },
+        Err(error) => return RolledBack { start, whole: 0, rest: Rest::Unknown, unfenced: false, error: Some(error) },
     };
     let at = memmem::find_iter(found, lines.bytes).find(|at| *at == 0 || found.get(at - 1) == Some(&LF));
     match at {
-        Some(at) => RolledBack { start: start + at as u64, whole: lines.ends.len(), rest: Rest::Nothing, error: None },
-        None => RolledBack { start, whole: 0, rest: Rest::Nothing, error: None },
+        Some(at) => RolledBack { start: start + at as u64, whole: lines.ends.len(), rest: Rest::Nothing, unfenced: false, error: None },
+        None => RolledBack { start, whole: 0, rest: Rest::Nothing, unfenced: false, error: None },
     }
 }
 
@@ -129,8 +127,8 @@ const LOOK_BEHIND_BYTES: usize = 1 << 20;
 
 /// The bytes cannot be read back. If some were taken, an LF behind them does no harm: at worst it is a blank line.
 fn unreadable(file: &File, start: u64, written: usize, error: io::Error) -> RolledBack {
-    let rest = if written == 0 || fence(file, b"").is_ok() { Rest::Unknown } else { Rest::Unfenced(start..start + written as u64) };
-    RolledBack { start, whole: 0, rest, error: Some(error) }
+    let unfenced = written > 0 && fence(file, b"").is_err();
+    RolledBack { start, whole: 0, rest: Rest::Unknown, unfenced, error: Some(error) }
 }
 
 /// Ends a fragment so that what follows starts on a fresh line. One that would be a record by itself, as `12` of `1234` is, gets a `#` before the

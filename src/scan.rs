@@ -65,6 +65,17 @@ impl Scanner {
         self.until = self.until.max(until);
     }
 
+    /// Goes on at another boundary. Bytes that were read already and stand behind it are kept.
+    pub(crate) fn seek(&mut self, boundary: u64) {
+        let skipped = boundary.checked_sub(self.offset).and_then(|bytes| usize::try_from(bytes).ok());
+        self.kept = match skipped.filter(|bytes| *bytes <= self.kept.len()) {
+            Some(skipped) => self.kept.start + skipped..self.kept.end,
+            None => 0..0,
+        };
+        self.line = self.kept.start..self.kept.start;
+        self.offset = boundary;
+    }
+
     /// The bytes of the line given out last, without LF; none if it was too long.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.line.clone()).unwrap_or_default()
@@ -160,6 +171,9 @@ fn read_some(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
     }
 }
 
+/// The bytes asked for in the first read backwards.
+const FIRST_CHUNK_BYTES: usize = 4 << 10;
+
 /// Walks a file backwards, line by line, from a boundary.
 #[derive(Debug)]
 pub(crate) struct Backward {
@@ -182,7 +196,7 @@ impl Backward {
         self.buffer.get(self.line.clone()).unwrap_or_default()
     }
 
-    /// The line that ends where the last one started; `None` at the start of the file.
+    /// The line that ends where the last one started; `None` at the start of the file, or behind a byte order mark that is alone in it.
     pub(crate) fn next(&mut self, file: &File) -> io::Result<Option<Span>> {
         let Some(lf) = self.at.checked_sub(1) else { return Ok(None) };
         let end = self.at;
@@ -204,17 +218,21 @@ impl Backward {
             }
             self.extend(file)?;
         };
-        self.at = start;
         let too_long = end - start > self.line_bytes_max;
+        if !too_long && self.buffer.get(in_memory(lf - self.from)) != Some(&LF) {
+            return Ok(None);
+        }
+        self.at = start;
         self.line = if too_long { 0..0 } else { in_memory(start - self.from)..in_memory(lf - self.from) };
         Ok(Some(Span { start, end, terminated: true, too_long }))
     }
 
-    /// Reads the bytes in front of the buffer, as many as it holds, so that the copying stays linear.
+    /// Reads the bytes in front of the buffer: few at first, since the last line is often all that is wanted, then as many as there are, so that
+    /// the copying stays linear.
     fn extend(&mut self, file: &File) -> io::Result<()> {
         let kept = in_memory(self.at - self.from);
         self.buffer.truncate(kept);
-        let wanted = in_memory(self.from.min(CHUNK_BYTES.max(kept) as u64));
+        let wanted = in_memory(self.from.min(FIRST_CHUNK_BYTES.max(kept) as u64));
         let from = self.from - wanted as u64;
         let mut buffer = vec![0; wanted];
         if file.read_full_at(&mut buffer, from)? < wanted {
@@ -234,6 +252,9 @@ fn in_memory(bytes: u64) -> usize {
 
 /// The last boundary at or before `end`: 0, or just past an LF. Reads backwards, keeps nothing.
 pub(crate) fn boundary_before(file: &File, end: u64) -> io::Result<u64> {
+    if is_boundary(file, end)? {
+        return Ok(end);
+    }
     let mut block = vec![0; CHUNK_BYTES];
     let mut end = end;
     while end > 0 {
@@ -246,4 +267,12 @@ pub(crate) fn boundary_before(file: &File, end: u64) -> io::Result<u64> {
         end = start;
     }
     Ok(0)
+}
+
+/// Offset 0, or just past an LF.
+pub(crate) fn is_boundary(file: &File, offset: u64) -> io::Result<bool> {
+    let Some(before) = offset.checked_sub(1) else { return Ok(true) };
+    let mut byte = [0];
+    let read = file.read_full_at(&mut byte, before)?;
+    Ok(read == 1 && byte == [LF])
 }

@@ -11,16 +11,20 @@
 //!
 //! Where nothing may be cut, because a stranger has the file open for writing or the writer was told never to cut, an LF is written instead.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     active::Active,
+    damage::Damage,
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         BOM, SEQ_MAX, json,
-        line::Framed,
-        verdict::{Code, Judged},
+        verdict::{Code, Verdict},
     },
+    judge::Found,
     position::Position,
     quarantine::{self, Plan, Removed},
     rollback::{self, Rollback},
@@ -54,10 +58,11 @@ pub(crate) struct Rules<'a> {
 pub struct TailRepair {
     removed: Option<(Position, Position)>,
     reason: Option<Code>,
-    quarantine: Option<std::path::PathBuf>,
+    quarantine: Option<PathBuf>,
     terminated: bool,
     fenced: bool,
     open_batch: bool,
+    pub(crate) damage: Damage,
 }
 
 impl TailRepair {
@@ -99,6 +104,14 @@ impl TailRepair {
     /// A batch whose end is missing was left where it stands; readers withhold its records.
     pub fn left_open_batch(&self) -> bool {
         self.open_batch
+    }
+}
+
+impl TailRepair {
+    /// Damage in the window at the end of the file, which was reported and left alone: see
+    /// [`Options::window_bytes`](crate::Options::window_bytes).
+    pub fn damage(&self) -> &Damage {
+        &self.damage
     }
 }
 
@@ -148,13 +161,13 @@ fn settle_torn(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     if tail.start == size {
         return Ok(Settled { end: size, repair: TailRepair::default() });
     }
-    let found = tail.judge(file, rules).map_err(failed)?;
-    if found == Found::Newer {
+    let last = tail.judge(file, rules).map_err(failed)?;
+    if last == Last::Newer {
         let error = Error::new(ErrorKind::NewerFormat, Attempt::OpenToAppend).on(&active.place.path).at(tail.start);
         return Err(error.detail("the last line is of a newer format"));
     }
-    let cut_at = match found {
-        Found::Record | Found::Glued => tail.rest_end,
+    let cut_at = match last {
+        Last::Record | Last::Glued => tail.rest_end,
         _ => tail.start,
     };
     let terminate = cut_at > tail.start;
@@ -215,7 +228,7 @@ struct Tail {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum Last {
     /// A whole record.
     Record,
     /// A whole object or array, and more on the same line.
@@ -226,7 +239,7 @@ enum Found {
 }
 
 impl Tail {
-    fn find(file: &File, size: u64, _rules: &Rules<'_>) -> std::io::Result<Tail> {
+    fn find(file: &File, size: u64, _rules: &Rules<'_>) -> io::Result<Tail> {
         let mut start = scan::boundary_before(file, size)?;
         if start == 0 {
             let mut first = [0; BOM.len()];
@@ -255,7 +268,7 @@ impl Tail {
     }
 
     /// The bytes before the NULs and white space at the end; none if they are more than a line can be.
-    fn rest(&self, file: &File, rules: &Rules<'_>) -> std::io::Result<Vec<u8>> {
+    fn rest(&self, file: &File, rules: &Rules<'_>) -> io::Result<Vec<u8>> {
         let len = self.rest_end - self.start;
         if len >= rules.line_bytes_max {
             return Ok(Vec::new());
@@ -266,25 +279,15 @@ impl Tail {
         Ok(rest)
     }
 
-    fn judge(&self, file: &File, rules: &Rules<'_>) -> std::io::Result<Found> {
+    fn judge(&self, file: &File, rules: &Rules<'_>) -> io::Result<Last> {
         let rest = self.rest(file, rules)?;
-        let keep = rules.unterminated == Unterminated::Keep;
-        Ok(match whole_without_lf(&rest) {
-            Some(Judged::Newer) => Found::Newer,
-            Some(_) if keep => Found::Record,
-            None if begins_with_a_record(&rest) => Found::Glued,
-            _ => Found::Torn,
+        let span = Span { start: self.start, end: self.rest_end, terminated: false, too_long: rest.is_empty() };
+        Ok(match Found::of(span, &rest).verdict {
+            Verdict::Corrupt(Code::NewerFormat) => Last::Newer,
+            Verdict::Sealed | Verdict::Plain if rules.unterminated == Unterminated::Keep => Last::Record,
+            Verdict::Torn if begins_with_a_record(&rest) => Last::Glued,
+            _ => Last::Torn,
         })
-    }
-}
-
-/// Judges bytes that lack their LF: a sealed record is proved by its seal; a plain one only by a closing bracket or quote, since a bare number or
-/// literal could be the beginning of a longer one.
-pub(crate) fn whole_without_lf(text: &[u8]) -> Option<Judged> {
-    match Judged::of(&Framed::new(text, false)) {
-        judged @ (Judged::Sealed(_) | Judged::Newer) => Some(judged),
-        judged @ Judged::Plain(valid) => matches!(valid.kind, json::Kind::Object | json::Kind::Array | json::Kind::String).then_some(judged),
-        _ => None,
     }
 }
 
@@ -331,33 +334,31 @@ enum OpenBatch {
 }
 
 /// Looks whether the last sealed line announces more lines of its batch.
-fn open_batch(file: &File, end: u64, line_bytes_max: u64) -> std::io::Result<Option<OpenBatch>> {
+fn open_batch(file: &File, end: u64, line_bytes_max: u64) -> io::Result<Option<OpenBatch>> {
     let mut lines = Backward::new(end, line_bytes_max);
     let mut batch: Option<(u64, u64, u64)> = None;
     let mut mixed = false;
     let mut behind = false;
     while let Some(span) = lines.next(file)? {
-        match (judge(&span, lines.bytes()), batch) {
-            (Judged::Blank, _) => {}
-            (Judged::Sealed(seal), None) => {
-                if seal.more == 0 {
-                    return Ok(None);
-                }
+        let found = Found::of(span, lines.bytes());
+        match (found.verdict, found.seal, batch) {
+            (Verdict::Blank, ..) => {}
+            (_, Some(seal), None) if seal.more == 0 => return Ok(None),
+            (_, Some(seal), None) => {
                 mixed = behind;
                 batch = Some((seal.batch_end(), seal.seq, span.start));
             }
-            (Judged::Sealed(seal), Some((batch_end, seq, _))) if seal.more > 0 && seal.batch_end() == batch_end && seal.seq + 1 == seq => {
+            (_, Some(seal), Some((batch_end, seq, _))) if seal.more > 0 && seal.batch_end() == batch_end && seal.seq + 1 == seq => {
                 mixed |= behind;
                 batch = Some((batch_end, seal.seq, span.start));
             }
-            (Judged::Sealed(_), Some(_)) => break,
-            (_, None) => behind = true,
+            (_, Some(_), Some(_)) => break,
             // What stands before the lines of the batch seen so far may be its damaged first line, or stand among its lines.
-            (Judged::Plain(_), Some(_)) => behind = true,
-            (_, Some(_)) => {
+            (Verdict::Corrupt(_), None, Some(_)) => {
                 mixed = true;
                 break;
             }
+            (_, None, _) => behind = true,
         }
         if batch.is_some() && end - span.start > line_bytes_max {
             mixed |= behind;
@@ -367,32 +368,44 @@ fn open_batch(file: &File, end: u64, line_bytes_max: u64) -> std::io::Result<Opt
     Ok(batch.map(|(_, _, from)| if mixed { OpenBatch::Mixed } else { OpenBatch::Alone { from } }))
 }
 
-pub(crate) fn judge(span: &Span, bytes: &[u8]) -> Judged {
-    if span.too_long {
-        return Judged::NotJson(json::Invalid { at: 0, reason: json::Reason::EndsEarly });
-    }
-    Judged::of(&Framed::new(bytes, span.start == 0))
+/// The numbers that the end of a file leaves to go on from.
+pub(crate) struct Numbers {
+    /// Of the last sealed line, or of the batch that it announces the end of; `None` if no line is sealed.
+    last: Option<u64>,
+    /// How many terminated corrupt lines follow it, or are in the file if no line is sealed.
+    corrupt: u64,
+    /// The highest number that salvage would trust in those.
+    highest: u64,
 }
 
-/// The number that the record after `end` gets, one more than [`SEQ_MAX`] if there is none left. `before_first` is asked for the number to go on
-/// from if the file has no sealed line.
-///
-/// It is found backwards from the last sealed line. A terminated corrupt line behind that one keeps its number, so that its loss shows as a gap,
-/// and an unfinished batch keeps all of its numbers.
-pub(crate) fn next_seq(file: &File, end: u64, line_bytes_max: u64, before_first: impl FnOnce() -> std::io::Result<u64>) -> std::io::Result<u64> {
-    let mut lines = Backward::new(end, line_bytes_max);
-    let mut corrupt = 0u64;
-    let mut highest = 0u64;
-    let last = loop {
-        let Some(span) = lines.next(file)? else { break before_first()? };
-        match judge(&span, lines.bytes()) {
-            Judged::Sealed(seal) => break seal.batch_end(),
-            judged if judged.is_corrupt() => {
-                corrupt += 1;
-                highest = highest.max(salvage::highest_number(lines.bytes(), None).unwrap_or(0));
+impl Numbers {
+    /// Looks backwards for the last sealed line.
+    pub(crate) fn find(file: &File, end: u64, line_bytes_max: u64) -> io::Result<Numbers> {
+        let mut lines = Backward::new(end, line_bytes_max);
+        let mut numbers = Numbers { last: None, corrupt: 0, highest: 0 };
+        while let Some(span) = lines.next(file)? {
+            let found = Found::of(span, lines.bytes());
+            if let Some(seal) = found.seal {
+                numbers.last = Some(seal.batch_end());
+                break;
             }
-            _ => {}
+            if matches!(found.verdict, Verdict::Corrupt(_)) {
+                numbers.corrupt += 1;
+                numbers.highest = numbers.highest.max(salvage::highest_number(lines.bytes(), None).unwrap_or(0));
+            }
         }
-    };
-    Ok((last.saturating_add(corrupt)).max(highest).min(SEQ_MAX) + 1)
+        Ok(numbers)
+    }
+
+    pub(crate) fn has_last(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// The number that the next record gets, one more than [`SEQ_MAX`] if there is none left. `before` is the number to go on from if the file
+    /// has no sealed line.
+    ///
+    /// A terminated corrupt line keeps its number, so that its loss shows as a gap.
+    pub(crate) fn next(&self, before: u64) -> u64 {
+        self.last.unwrap_or(before).saturating_add(self.corrupt).max(self.highest).min(SEQ_MAX) + 1
+    }
 }

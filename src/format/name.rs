@@ -30,6 +30,13 @@ pub(crate) fn archived(journal: &OsStr, number: u64) -> OsString {
     name
 }
 
+/// The compressed twin of an archived segment.
+pub(crate) fn compressed(archived: &Path) -> PathBuf {
+    let mut name = archived.as_os_str().to_owned();
+    name.push(ZST_SUFFIX);
+    name.into()
+}
+
 /// One name in a journal's directory that an archived segment has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ArchivedName {

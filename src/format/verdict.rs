@@ -169,14 +169,4 @@ impl Judged {
             },
         }
     }
-
-    /// A record, as far as its own bytes say.
-    pub(crate) fn is_whole(&self) -> bool {
-        matches!(self, Judged::Sealed(_) | Judged::Plain(_))
-    }
-
-    /// A terminated line with these bytes is damage.
-    pub(crate) fn is_corrupt(&self) -> bool {
-        matches!(self, Judged::CrcMismatch | Judged::NotJson(_))
-    }
 }

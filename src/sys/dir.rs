@@ -3,10 +3,11 @@
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, StatxFlags};
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
 use super::{FileId, FileKind, file};
 
@@ -29,7 +30,8 @@ impl RealDir {
     pub(super) fn open(path: &Path) -> io::Result<RealDir> {
         // An empty path is how the parent of a bare file name is spelled.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        Ok(RealDir { handle: fs::File::open(path)?, path: path.to_owned() })
+        let handle = fs::OpenOptions::new().read(true).custom_flags(OFlags::DIRECTORY.bits().cast_signed()).open(path)?;
+        Ok(RealDir { handle, path: path.to_owned() })
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {

@@ -34,7 +34,7 @@ fn learn(source: &Source<'_>, chunk: &Range<u64>, keys: &mut FirstKeys) -> io::R
         && let Some(span) = lines.next(source.file)?
     {
         let framed = Framed::new(lines.bytes(), span.start == 0);
-        if span.terminated && Judged::of(&framed).is_whole() {
+        if span.terminated && matches!(Judged::of(&framed), Judged::Sealed(_) | Judged::Plain(_)) {
             keys.learn(framed.payload());
         }
     }

@@ -3,14 +3,14 @@
 //! Runs come in the order of the file, whoever judged them, and how a file is divided into runs changes nothing in the report.
 
 use super::{
-    Flow, Segment, Stop,
+    Flow, Stop,
     chunk::{Kind, Oddities, Print, Run, SealedRun},
     corrupt::Examiner,
     numbers::Numbers,
     record::{Lines, Note, Recorder},
     report::Report,
 };
-use crate::format::verdict::Code;
+use crate::{format::verdict::Code, segment::Segment};
 
 /// What is known of the lines so far.
 pub(super) struct Merge<'a> {
@@ -23,6 +23,7 @@ pub(super) struct Merge<'a> {
     pub(super) lines: u64,
     /// Where the next line starts.
     pub(super) offset: u64,
+    line_bytes_max: u64,
     /// The end of the bytes after the last LF, if there are any.
     pub(super) tail_end: Option<u64>,
 }
@@ -38,11 +39,13 @@ pub(super) struct OpenBatch {
     end: u64,
     /// Lines that are neither its own nor blank stand among or behind its lines.
     pub(super) mixed: bool,
+    /// One of its lines is not there, or they are longer than a line may be: nothing that follows makes it whole.
+    broken: bool,
 }
 
 impl<'a> Merge<'a> {
-    pub(super) fn new(recorder: Recorder<'a>) -> Merge<'a> {
-        Merge { recorder, numbers: Numbers::default(), plain: None, batch: None, lines: 0, offset: 0, tail_end: None }
+    pub(super) fn new(recorder: Recorder<'a>, line_bytes_max: u64) -> Merge<'a> {
+        Merge { recorder, line_bytes_max, numbers: Numbers::default(), plain: None, batch: None, lines: 0, offset: 0, tail_end: None }
     }
 
     /// Goes on with another segment, at a boundary with `lines` lines before it.
@@ -98,10 +101,11 @@ impl<'a> Merge<'a> {
     /// Counts a run of records or blank lines, and compares its first line with the lines before.
     pub(super) fn place(&mut self, run: &Run, lines: &Lines) -> Flow<Option<Note>> {
         let report = &mut self.recorder.report;
+        let first = Lines { lines: 1, end: run.first_end, ..*lines };
         let found = match &run.kind {
             Kind::Sealed(sealed) => {
-                self.join_batch(sealed, lines)?;
                 self.recorder.report.sealed += lines.lines;
+                self.join_batch(sealed, lines, &first)?;
                 self.plain = None;
                 self.numbers.go_on(sealed)
             }
@@ -117,7 +121,6 @@ impl<'a> Merge<'a> {
             }
             Kind::Corrupt(_) | Kind::Tail => None,
         };
-        let first = Lines { lines: 1, end: run.first_end, ..*lines };
         Ok(found.map(|(code, message)| Note::on(&first, code, message)))
     }
 
@@ -132,25 +135,32 @@ impl<'a> Merge<'a> {
         run.oddities.notes(lines).chain(own)
     }
 
-    /// Counts sealed lines to the batch they belong to. A line that does not leaves a batch without its end.
-    fn join_batch(&mut self, run: &SealedRun, lines: &Lines) -> Flow {
-        let goes_on = |batch: &OpenBatch| run.first > batch.last && run.batch_end.unwrap_or(run.first) == batch.end;
-        if !self.batch.as_ref().is_none_or(goes_on) {
+    /// Counts sealed lines to the batch they belong to. A line that belongs to none ends one that is not whole.
+    fn join_batch(&mut self, run: &SealedRun, lines: &Lines, first: &Lines) -> Flow {
+        if self.batch.as_ref().is_some_and(|batch| !batch.takes(run)) {
             self.leave_batch()?;
         }
-        match (&mut self.batch, run.batch_end) {
-            (Some(batch), Some(end)) if run.last < end => {
-                batch.lines.end = lines.end;
-                batch.bytes += lines.end - lines.start;
-                batch.records += lines.lines;
-                batch.last = run.last;
-            }
-            (None, Some(end)) if run.last < end => {
-                let bytes = lines.end - lines.start;
-                self.batch = Some(OpenBatch { lines: *lines, bytes, records: lines.lines, last: run.last, end, mixed: false });
-            }
-            _ => self.batch = None,
+        if self.batch.is_none()
+            && let Some(end) = run.batch_end
+        {
+            let lines = Lines { end: lines.start, ..*lines };
+            self.batch = Some(OpenBatch { lines, bytes: 0, records: 0, last: run.first - 1, end, mixed: false, broken: false });
         }
+        let Some(batch) = &mut self.batch else { return Ok(()) };
+        // Behind the last line of a batch, records of no batch may stand in the same run.
+        let own = if run.batch_end.is_some() { *lines } else { *first };
+        batch.broken |= run.first != batch.last + 1 || own.end - batch.lines.start > self.line_bytes_max;
+        batch.lines.end = own.end;
+        batch.bytes += own.end - own.start;
+        batch.records += own.lines;
+        batch.last = run.batch_end.map_or(run.first, |_| run.last);
+        if batch.last < batch.end {
+            return Ok(());
+        }
+        if batch.broken {
+            return self.leave_batch();
+        }
+        self.batch = None;
         Ok(())
     }
 
@@ -163,7 +173,7 @@ impl<'a> Merge<'a> {
     /// Reports the batch whose end is missing, if there is one.
     pub(super) fn leave_batch(&mut self) -> Flow {
         let Some(batch) = self.withhold_batch() else { return Ok(()) };
-        let message = format!("a batch goes on to #{}, and only #{} is there", batch.end, batch.last);
+        let message = format!("a batch up to #{} is not whole", batch.end);
         let note = Note { len: batch.bytes, count: batch.records, ..Note::on(&batch.lines, Code::OpenBatch, message) };
         self.recorder.add_alone(&batch.lines, note)
     }
@@ -174,6 +184,13 @@ impl<'a> Merge<'a> {
         self.recorder.report.sealed -= batch.records;
         self.numbers.give_up_to(batch.end);
         Some(batch)
+    }
+}
+
+impl OpenBatch {
+    /// Whether the first line of a run is one of the batch, be it the next one or not.
+    fn takes(&self, run: &SealedRun) -> bool {
+        run.first > self.last && run.batch_end.unwrap_or(run.first) == self.end
     }
 }
 

@@ -19,7 +19,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::{io, num::NonZero, ops::ControlFlow, path::Path, sync::Arc};
+use std::{io, num::NonZero, ops::ControlFlow, path::Path};
 
 use chunk::Source;
 use corrupt::Examiner;
@@ -29,9 +29,11 @@ use parallel::{Division, Told};
 use record::Recorder;
 
 use crate::{
-    error::{Attempt, Error, ErrorKind, Result},
+    error::Result,
     format::LINE_BYTES_MAX_DEFAULT,
-    sys::{Disk, File, FileKind},
+    scan::Scanner,
+    segment::{Segment, Segments},
+    sys::Disk,
 };
 
 pub use report::{Finding, Good, Progress, Report};
@@ -61,7 +63,7 @@ pub const FINDINGS_MAX_DEFAULT: usize = 10_000;
 /// # Errors
 ///
 /// Content is never an error, only a failure of the system is: the path names nothing, a directory, a FIFO or a device
-/// ([`ErrorKind::NotAFile`]), or reading failed.
+/// ([`ErrorKind::NotAFile`](crate::ErrorKind::NotAFile)), or reading failed.
 pub fn verify(path: impl AsRef<Path>) -> Result<Report> {
     VerifyOptions::new().run(path, &mut |_| ControlFlow::Continue(()))
 }
@@ -159,15 +161,17 @@ impl VerifyOptions {
     /// As for [`verify`].
     pub fn run(&self, path: impl AsRef<Path>, on: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>) -> Result<Report> {
         let path = path.as_ref();
-        let segments = [Segment::open(&self.disk, path)?];
-        let [first, ..] = &segments;
-        let good = Good { path: first.path.clone(), segment: first.number, offset: first.start, line: 0 };
-        let mut merge = Merge::new(Recorder::new(Report::new(path, self.strict, good), self.findings_max, on));
-        merge.recorder.bytes_total = segments.iter().map(Segment::len).sum();
-        for (at, segment) in segments.iter().enumerate() {
-            match self.segment(segment, at + 1 == segments.len(), &mut merge) {
+        let segments = Segments::open(&self.disk, path, !self.active_only)?;
+        let report = Report::new(path, self.strict, Good::before(&segments.oldest()?));
+        let mut merge = Merge::new(Recorder::new(report, self.findings_max, on), self.line_bytes_max);
+        for number in segments.numbers() {
+            merge.recorder.bytes_total += segments.get(number)?.len();
+        }
+        for number in segments.numbers() {
+            let segment = segments.get(number)?;
+            match self.segment(&segment, number == segments.active_number(), &mut merge) {
                 Ok(()) => {}
-                Err(Stop::Failed(error)) => return Err(Error::io(Attempt::Read, &segment.path, error)),
+                Err(Stop::Failed(error)) => return Err(segment.failed(error)),
                 Err(Stop::Enough | Stop::Shrunk) => return Ok(merge.into_report(false)),
             }
         }
@@ -176,14 +180,15 @@ impl VerifyOptions {
 
     /// Goes on with one segment.
     fn segment(&self, segment: &Segment, is_active: bool, merge: &mut Merge<'_>) -> Flow {
-        let source = Source { file: &segment.file, range: segment.start..segment.end, line_bytes_max: self.line_bytes_max, strict: self.strict };
+        let line_bytes_max = self.line_bytes_max;
+        let source = Source { file: &segment.file, range: segment.start..segment.end, line_bytes_max, strict: self.strict };
         let division = self.division();
         let mut examiner = Examiner::new(&source, division);
-        merge.begin(segment, 0);
+        merge.begin(segment, lines_before(segment, line_bytes_max)?);
         let done_before = merge.recorder.bytes_done;
         let judged = division.judge(&source, &mut |told| match told {
             Told::Run(run) => merge.run(&run, &mut examiner),
-            Told::Through(offset) => merge.recorder.through(done_before + offset - segment.start),
+            Told::Through(offset) => merge.recorder.through(done_before + (offset - segment.start)),
         });
         if !matches!(judged, Err(Stop::Shrunk)) {
             judged?;
@@ -208,6 +213,16 @@ impl VerifyOptions {
     }
 }
 
+/// The lines of a segment that are also in the one before, and are not judged again.
+fn lines_before(segment: &Segment, line_bytes_max: u64) -> io::Result<u64> {
+    let mut lines = Scanner::new(0, segment.start, line_bytes_max);
+    let mut count = 0;
+    while lines.next(&segment.file)?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
 /// Why verifying stops before the end.
 enum Stop {
     /// The callback broke off, or whoever listened is gone.
@@ -222,37 +237,5 @@ type Flow<T = ()> = std::result::Result<T, Stop>;
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Stop {
         Stop::Failed(error)
-    }
-}
-
-/// One file of the journal.
-struct Segment {
-    number: u64,
-    path: Arc<Path>,
-    file: File,
-    /// A boundary.
-    start: u64,
-    /// Where the file ended when it was opened. Never less than `start`.
-    end: u64,
-}
-
-impl Segment {
-    fn open(disk: &Disk, path: &Path) -> Result<Segment> {
-        let failed = |error| Error::io(Attempt::OpenToRead, path, error);
-        let file = disk.open_read(path).map_err(failed)?;
-        let why = match file.kind().map_err(failed)? {
-            FileKind::Regular => None,
-            FileKind::Directory => Some("it is a directory"),
-            FileKind::Link | FileKind::Special => Some("it is no regular file"),
-        };
-        if let Some(why) = why {
-            return Err(Error::new(ErrorKind::NotAFile, Attempt::OpenToRead).on(path).detail(why));
-        }
-        let end = file.size().map_err(failed)?;
-        Ok(Segment { number: 1, path: path.into(), file, start: 0, end })
-    }
-
-    fn len(&self) -> u64 {
-        self.end - self.start
     }
 }

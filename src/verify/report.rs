@@ -7,7 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::format::verdict::{Code, Severity};
+use crate::{
+    format::verdict::{Code, Severity},
+    segment::Segment,
+};
 
 /// What was found in a journal, and how much of it is good.
 ///
@@ -99,6 +102,13 @@ pub struct Progress<'a> {
     pub bytes_total: u64,
     /// What was found, if that is the news. All findings pass here, also those that the report does not keep.
     pub finding: Option<&'a Finding>,
+}
+
+impl Good {
+    /// Nothing of the segment is known to be good yet.
+    pub(super) fn before(segment: &Segment) -> Good {
+        Good { path: segment.path.clone(), segment: segment.number, offset: segment.start, line: 0 }
+    }
 }
 
 impl Report {

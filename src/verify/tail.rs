@@ -42,7 +42,7 @@ impl Tail {
                 break;
             }
         }
-        let judged = rest_end - start < source.line_bytes_max;
+        let judged = end - boundary < source.line_bytes_max;
         let rest = if judged { source.read(start..rest_end)? } else { Vec::new() };
         let kind = if judged { tail::Tail::of(&rest) } else { tail::Tail::Torn };
         Ok(Tail { start, rest_end, nul, end, kind, rest })

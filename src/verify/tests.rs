@@ -5,10 +5,15 @@ use std::ops::ControlFlow;
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{Finding, Report, VerifyOptions};
-use crate::format::{
-    seal::{self, Opening},
-    verdict::Code,
+use crate::{
+    Reader,
+    format::{
+        seal::{self, Opening},
+        verdict::Code,
+    },
 };
+
+const LINE_BYTES_MAX: u64 = 200;
 
 /// Everything a report says, with the findings as they were told.
 type Said = (Vec<Finding>, Vec<Finding>, [u64; 8], u64, bool);
@@ -16,7 +21,7 @@ type Said = (Vec<Finding>, Vec<Finding>, [u64; 8], u64, bool);
 fn said(path: &std::path::Path, threads: usize, chunk_bytes: u64) -> Said {
     let mut told = Vec::new();
     let mut options = VerifyOptions::new();
-    options.threads(threads).chunk_bytes(chunk_bytes).line_bytes_max(200);
+    options.threads(threads).chunk_bytes(chunk_bytes).line_bytes_max(LINE_BYTES_MAX);
     let report: Report = options
         .run(path, &mut |progress| {
             told.extend(progress.finding.cloned());
@@ -87,5 +92,15 @@ proptest! {
         prop_assert_eq!(findings.len(), told.len());
         let in_order = told.iter().filter(|finding| finding.code != Code::OpenBatch).map(|finding| finding.offset).is_sorted();
         prop_assert!(in_order, "findings are told in the order of the file");
+    }
+
+    #[test]
+    fn what_is_counted_is_what_a_reader_gives(pieces in vec(piece(), 0..40)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.jsonl");
+        std::fs::write(&path, pieces.concat()).unwrap();
+        let given = Reader::options().line_bytes_max(LINE_BYTES_MAX).open(&path).unwrap().records::<serde_json::Value>();
+        let (.., [_, _, sealed, plain, ..], _, _) = said(&path, 1, u64::MAX);
+        prop_assert_eq!(sealed + plain, given.count() as u64);
     }
 }

@@ -22,7 +22,8 @@ use crate::{
     lock::Lock,
     position::{Appended, Mark, Position},
     rollback::Rest,
-    tail::{self, Rules},
+    scan,
+    tail::{self, Numbers, Rules},
 };
 
 /// How long a writer that holds the lock trusts that its path names its file. Only a process that does not take the lock could change that.
@@ -101,7 +102,12 @@ impl Writer {
             Err(error) => return (nothing, Err(error)),
         };
         let synced = if landing.whole > 0 { self.settle_durability(durability) } else { Ok(()) };
-        (landing, synced.and(stopped.map_or(Ok(()), Err)))
+        let result = match (synced, stopped) {
+            (Ok(()), None) => Ok(()),
+            (Err(unsynced), Some(stopped)) => Err(unsynced.leaving(stopped.left().clone())),
+            (Err(error), None) | (Ok(()), Some(error)) => Err(error),
+        };
+        (landing, result)
     }
 
     /// Refuses what needs no lock to be refused, takes the lock, and sees that the file is still the one that the path names.
@@ -160,7 +166,7 @@ impl Writer {
         self.known = None;
         self.seen_end = None;
         self.synced = 0;
-        self.segment = open::Archived::find(&self.active)?.newest + 1;
+        self.segment = open::active_number(&self.active)?;
         self.look_again(None)?;
         self.start_counting();
         Ok(())
@@ -191,13 +197,10 @@ impl Writer {
         let next_seq = match self.form {
             Form::Plain => 0,
             Form::Sealed => {
-                let before_first = || match open::Archived::find(&self.active) {
-                    Ok(archived) => archived.last_seq(&self.active, &self.options),
-                    Err(error) => Err(error.into()),
-                };
-                let found = tail::next_seq(&self.active.file, settled.end, self.options.line_bytes_max, before_first);
-                let found = found.map_err(|error| Error::io(Attempt::Read, self.path(), error))?;
-                found.max(at_least.unwrap_or(0))
+                let numbers = Numbers::find(&self.active.file, settled.end, self.options.line_bytes_max);
+                let numbers = numbers.map_err(|error| Error::io(Attempt::Read, self.path(), error))?;
+                let before = if numbers.has_last() { 0 } else { open::last_archived_seq(&self.active, &self.options)? };
+                numbers.next(before).max(at_least.unwrap_or(0))
             }
         };
         let known = Known { end: settled.end, next_seq };
@@ -213,7 +216,7 @@ impl Writer {
         if size == known.end {
             return Ok((known, 0));
         }
-        let has_grown = size > known.end && append::is_boundary(&self.active.file, known.end).map_err(|error| failed(self, error))?;
+        let has_grown = size > known.end && scan::is_boundary(&self.active.file, known.end).map_err(|error| failed(self, error))?;
         if has_grown {
             return Ok((self.look_again(None)?, 0));
         }
@@ -272,17 +275,16 @@ impl Writer {
     /// The error of an append after its rollback; poisons the writer if a fragment could be neither cut nor fenced.
     fn stopped(&mut self, failed: Failed, at: u64) -> Error {
         let place = |offset| Position::new(self.segment, offset);
-        let (left, unfenced) = match failed.rolled_back.rest {
-            Rest::Nothing => (Left::Nothing, false),
-            Rest::Fenced(range) => (Left::Fragment(place(range.start)..place(range.end)), false),
-            Rest::Unfenced(range) => (Left::Fragment(place(range.start)..place(range.end)), true),
-            Rest::Unknown => (Left::Unknown, false),
+        let left = match failed.rolled_back.rest {
+            Rest::Nothing => Left::Nothing,
+            Rest::Fragment(range) => Left::Fragment(place(range.start)..place(range.end)),
+            Rest::Unknown => Left::Unknown,
         };
         let mut error = Error::io(Attempt::Append, self.path(), failed.cause).at(at).leaving(left);
         if let Some(rollback) = failed.rolled_back.error {
             error = error.rolling_back(Error::io(Attempt::RollBack, self.path(), rollback).at(failed.rolled_back.start));
         }
-        if unfenced {
+        if failed.rolled_back.unfenced {
             self.poison = Some(Poison::Fragment(error.clone()));
         }
         error

@@ -39,10 +39,10 @@ use crate::{
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("session.jsonl");
 /// let mut writer = untorn::Writer::open(&path)?;
-/// let appended = writer.append(&serde_json::json!({"type": "message", "text": "hi"}))?;
+/// let appended = writer.append(&serde_json::json!({"text": "hi"}))?;
 /// assert_eq!(appended.seq(), Some(1));
 /// writer.close()?;
-/// assert_eq!(std::fs::read_to_string(&path)?, "{\"type\":\"message\",\"text\":\"hi\",\"_seq\":1,\"_crc\":\"3a2c2ba2\"}\n");
+/// assert_eq!(std::fs::read_to_string(&path)?, "{\"text\":\"hi\",\"_seq\":1,\"_crc\":\"72ce66d0\"}\n");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -78,7 +78,6 @@ pub struct Writer {
     last_check: Instant,
     poison: Option<Poison>,
     tail_repair: TailRepair,
-    damage: Vec<(u64, u64)>,
     /// Reused by the appends of single records.
     single: Batch,
     encoded: Encoded,
@@ -239,6 +238,11 @@ impl Writer {
             None => Ok(()),
             Some(poison) => Err(poison.refuse(attempt, self.path())),
         }
+    }
+
+    /// Where the file ended when it was last looked at.
+    pub(crate) fn end(&self) -> Position {
+        Position::new(self.segment, self.known.map_or(self.synced, |known| known.end))
     }
 
     fn error(&self, kind: ErrorKind, attempt: Attempt) -> Error {

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Writer, open};
+use super::Writer;
 use crate::{
     encode::Batch,
     error::{Error, Result},
@@ -173,7 +173,7 @@ impl Options {
     /// directory, device or FIFO; [`ReadOnly`](crate::ErrorKind::ReadOnly); [`NewerFormat`](crate::ErrorKind::NewerFormat) without touching the
     /// file; [`NoSpace`](crate::ErrorKind::NoSpace) if the quarantine has no room, with the tail left as it is.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Writer> {
-        open::open(self, path.as_ref(), Lock::PerAppend)
+        self.open_as(path.as_ref(), Lock::PerAppend)
     }
 
     pub(crate) fn lock_for(&self, scope: Lock) -> (Lock, LockWait) {

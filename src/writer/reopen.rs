@@ -11,10 +11,10 @@ use std::path::Path;
 use super::{Form, Writer};
 use crate::{
     error::{Attempt, Error, ErrorKind, Result},
-    format::verdict::Judged,
+    format::verdict::Verdict,
+    judge::Found,
     scan::Scanner,
     sys::File,
-    tail,
 };
 
 /// Why the writer refuses to append.
@@ -84,7 +84,7 @@ impl Writer {
         let size = self.active.file.size().map_err(failed)?;
         let mut lines = Scanner::new(self.synced.min(size), size, self.options.line_bytes_max);
         while let Some(span) = lines.next(&self.active.file).map_err(failed)? {
-            let proved = span.terminated && matches!(tail::judge(&span, lines.bytes()), Judged::Sealed(_));
+            let proved = span.terminated && Found::of(span, lines.bytes()).verdict == Verdict::Sealed;
             if !proved {
                 return Err(refused("the line there cannot be proved").at(span.start));
             }

@@ -1,3 +1,14 @@
-//! What untorn promises, one file per concept; the names of the tests are the promises.
+//! What the library promises, one file per concept; a test's name is the claim it proves.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test that fails should say where"
+)]
 
+mod append;
+mod open;
+mod support;
 mod verify;

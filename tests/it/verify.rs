@@ -4,37 +4,19 @@ use std::{
     fs::{self, OpenOptions},
     io::Write,
     ops::ControlFlow,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use untorn::{Batch, Code, ErrorKind, Finding, Format, Report, Severity, VerifyOptions, Writer};
 
-/// A journal in a directory of its own.
-struct Journal {
-    _dir: tempfile::TempDir,
-    path: PathBuf,
-}
-
-impl Journal {
-    fn with_bytes(bytes: impl AsRef<[u8]>) -> Journal {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s.jsonl");
-        fs::write(&path, bytes).unwrap();
-        Journal { _dir: dir, path }
-    }
-
-    fn verify(&self) -> Report {
-        untorn::verify(&self.path).unwrap()
-    }
-}
+use crate::support::TestJournal;
 
 fn verify(bytes: impl AsRef<[u8]>) -> Report {
-    Journal::with_bytes(bytes).verify()
+    untorn::verify(&TestJournal::with_bytes(bytes).path).unwrap()
 }
 
 fn strictly(bytes: impl AsRef<[u8]>) -> Report {
-    let journal = Journal::with_bytes(bytes);
+    let journal = TestJournal::with_bytes(bytes);
     VerifyOptions::new().strict().run(&journal.path, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 
@@ -46,7 +28,7 @@ fn places(report: &Report) -> Vec<(Code, u64, u64, u64)> {
 
 /// Sealed lines as a writer leaves them, one for each batch of records; a batch of one record is none.
 fn sealed(batches: &[&[&str]]) -> Vec<Vec<u8>> {
-    let journal = Journal::with_bytes("");
+    let journal = TestJournal::with_bytes("");
     let mut writer = Writer::options().format(Format::Sealed).open(&journal.path).unwrap();
     for records in batches {
         let mut batch = Batch::new();
@@ -259,7 +241,7 @@ fn bom_crlf_and_blank_lines_are_notices() {
 /// C21: a line over the limit is passed over and told, and the lines behind it are good.
 #[test]
 fn a_line_over_the_limit_is_told() {
-    let journal = Journal::with_bytes(format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n{{\"a\":2}}\n", "x".repeat(300)));
+    let journal = TestJournal::with_bytes(format!("{{\"a\":1}}\n{{\"a\":\"{}\"}}\n{{\"a\":2}}\n", "x".repeat(300)));
     let report = VerifyOptions::new().line_bytes_max(200).run(&journal.path, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!((places(&report), report.records(), report.damaged_bytes()), (vec![(Code::TooLong, 2, 1, 8)], 2, 309));
 }
@@ -315,13 +297,13 @@ fn bytes_that_fail_their_seal_are_a_mismatch() {
 #[test]
 fn every_flipped_bit_of_a_sealed_line_is_damage() {
     let lines = sealed_lines(3);
-    let journal = Journal::with_bytes("");
+    let journal = TestJournal::with_bytes("");
     for at in 0..lines[1].len() - 1 {
         for bit in 0..8 {
             let mut lines = lines.clone();
             lines[1][at] ^= 1 << bit;
             fs::write(&journal.path, lines.concat()).unwrap();
-            let report = journal.verify();
+            let report = untorn::verify(&journal.path).unwrap();
             assert!(!report.is_clean(), "bit {bit} of byte {at}");
             assert_eq!(report.records(), 2, "bit {bit} of byte {at}");
             assert_eq!(report.good().line, 1, "bit {bit} of byte {at}");
@@ -383,16 +365,16 @@ fn strict_parses_sealed_lines_too() {
 /// bytes that a writer has not finished are no damage while it is at work.
 #[test]
 fn an_unfinished_line_is_in_flight_while_a_writer_holds_the_lock() {
-    let journal = Journal::with_bytes("");
+    let journal = TestJournal::with_bytes("");
     let mut writer = Writer::options().lock(untorn::Lock::Held, untorn::LockWait::Never).open(&journal.path).unwrap();
     writer.append(&serde_json::json!({"n": 1})).unwrap();
     let whole = fs::metadata(&journal.path).unwrap().len();
     OpenOptions::new().append(true).open(&journal.path).unwrap().write_all(b"{\"n\":").unwrap();
-    let report = journal.verify();
+    let report = untorn::verify(&journal.path).unwrap();
     assert!(report.is_clean() && report.is_live());
     assert_eq!((places(&report), report.good().offset), (vec![(Code::InFlight, 2, 1, whole)], whole));
     drop(writer);
-    let report = journal.verify();
+    let report = untorn::verify(&journal.path).unwrap();
     assert!(!report.is_live());
     assert_eq!(places(&report), [(Code::TornTail, 2, 1, whole)]);
 }
@@ -400,9 +382,9 @@ fn an_unfinished_line_is_in_flight_while_a_writer_holds_the_lock() {
 /// a stranger at work is noticed by the growing file, and a file that nobody writes is not waited for.
 #[test]
 fn only_a_tail_that_somebody_may_be_writing_is_waited_for() {
-    let journal = Journal::with_bytes("{\"a\":1}\n{\"a\":");
+    let journal = TestJournal::with_bytes("{\"a\":1}\n{\"a\":");
     let started = Instant::now();
-    assert_eq!(places(&journal.verify())[0].0, Code::TornTail);
+    assert_eq!(places(&untorn::verify(&journal.path).unwrap())[0].0, Code::TornTail);
     assert!(started.elapsed() < Duration::from_millis(150), "a cold file is not waited for");
 
     let mut stranger = OpenOptions::new().append(true).open(&journal.path).unwrap();
@@ -413,7 +395,7 @@ fn only_a_tail_that_somebody_may_be_writing_is_waited_for() {
                 stranger.write_all(b"1").unwrap();
             }
         });
-        let report = journal.verify();
+        let report = untorn::verify(&journal.path).unwrap();
         stop.send(()).unwrap();
         assert!(report.is_clean() && report.is_live());
         assert_eq!(places(&report)[0].0, Code::InFlight);
@@ -423,7 +405,7 @@ fn only_a_tail_that_somebody_may_be_writing_is_waited_for() {
 #[test]
 fn findings_beyond_the_limit_are_counted_and_told() {
     let lines = (0..50).map(|n| format!("{{\"a\":{n}}}\n{{\n"));
-    let journal = Journal::with_bytes(lines.collect::<String>());
+    let journal = TestJournal::with_bytes(lines.collect::<String>());
     let mut told = 0;
     let report = VerifyOptions::new().findings_max(3).run(&journal.path, &mut |progress| {
         told += usize::from(progress.finding.is_some());
@@ -435,7 +417,7 @@ fn findings_beyond_the_limit_are_counted_and_told() {
 
 #[test]
 fn breaking_off_gives_what_was_found_so_far() {
-    let journal = Journal::with_bytes("{\"a\":1}\n{\n{\"a\":2}\n\n{\"a\":3}\n");
+    let journal = TestJournal::with_bytes("{\"a\":1}\n{\n{\"a\":2}\n\n{\"a\":3}\n");
     let report = VerifyOptions::new().run(&journal.path, &mut |progress| match progress.finding {
         Some(_) => ControlFlow::Break(()),
         None => ControlFlow::Continue(()),
@@ -454,18 +436,18 @@ fn what_is_no_file_is_a_typed_error() {
         assert_eq!(untorn::verify(path).unwrap_err().kind(), ErrorKind::NotAFile, "{}", path.display());
     }
     let missing = untorn::verify(dir.path().join("none.jsonl")).unwrap_err();
-    assert_eq!((missing.kind(), missing.raw_os_error()), (ErrorKind::Io, Some(2)));
+    assert_eq!(missing.kind(), ErrorKind::Io);
 }
 
 /// a file that may only be read is verified like any other, and verifying changes nothing of it.
 #[test]
 fn verifying_writes_nothing() {
-    let journal = Journal::with_bytes("{\"a\":1}\n{\"a\":");
+    let journal = TestJournal::with_bytes("{\"a\":1}\n{\"a\":");
     let before = fs::metadata(&journal.path).unwrap();
     let mut permissions = before.permissions();
     permissions.set_readonly(true);
     fs::set_permissions(&journal.path, permissions).unwrap();
-    journal.verify();
+    untorn::verify(&journal.path).unwrap();
     let after = fs::metadata(&journal.path).unwrap();
     assert_eq!((after.len(), after.modified().unwrap()), (before.len(), before.modified().unwrap()));
     assert_eq!(fs::read_dir(journal.path.parent().unwrap()).unwrap().count(), 1);

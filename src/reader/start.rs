@@ -1,0 +1,232 @@
+//! Finds where reading starts.
+
+use crate::{
+    error::{Attempt, Error, ErrorKind, Result},
+    format::{LF, WINDOW_BYTES_DEFAULT, seal::Seal},
+    judge::Found,
+    position::{Mark, Position},
+    scan::{Backward, Scanner},
+    seek::Stretch,
+    segment::{Segment, Segments},
+};
+
+use super::{batch, line, options::Start};
+
+/// The segment, and the byte of its file, at which reading starts.
+pub(super) fn find(segments: &Segments, start: Start, line_bytes_max: u64) -> Result<(Segment, u64)> {
+    let search = Search { segments, line_bytes_max };
+    match start {
+        Start::Beginning => segments.oldest().map(at_start),
+        Start::End => search.end(),
+        Start::Seq(seq) => search.seq(seq),
+        Start::Position(position) => search.position(position),
+        Start::After(mark) => search.after(mark),
+        Start::Last(records) => search.last(records),
+    }
+}
+
+fn at_start(segment: Segment) -> (Segment, u64) {
+    let start = segment.start;
+    (segment, start)
+}
+
+struct Search<'a> {
+    segments: &'a Segments,
+    line_bytes_max: u64,
+}
+
+impl Search<'_> {
+    fn lines<'a>(&self, segment: &'a Segment) -> Stretch<'a> {
+        segment.stretch(self.line_bytes_max)
+    }
+
+    /// Behind the last LF, and nothing to read there.
+    fn end(&self) -> Result<(Segment, u64)> {
+        let mut segment = self.segments.newest()?;
+        let (boundary, _) = self.lines(&segment).tail().map_err(|error| segment.failed(error))?;
+        segment.end = boundary;
+        Ok((segment, boundary))
+    }
+
+    fn seq(&self, seq: u64) -> Result<(Segment, u64)> {
+        self.check_sealed()?;
+        let mut next = Some(self.newest_that_begins_at_most_with(seq)?);
+        while let Some(segment) = next {
+            if let Some(line) = self.lines(&segment).first_from(seq).map_err(|error| segment.failed(error))? {
+                return Ok((segment, line.span.start));
+            }
+            next = self.segments.after(segment.number)?;
+        }
+        self.end()
+    }
+
+    /// The newest segment whose first number is not greater than `seq`; the oldest one if there is none.
+    ///
+    /// A segment without sealed lines tells nothing, so the search goes on before it: what it misses is found from there on.
+    fn newest_that_begins_at_most_with(&self, seq: u64) -> Result<Segment> {
+        let mut found = self.segments.oldest()?;
+        let numbers: Vec<u64> = self.segments.numbers().collect();
+        let mut rest = numbers.get(1..).unwrap_or_default();
+        while let Some((middle, behind)) = rest.get(rest.len() / 2..).and_then(<[u64]>::split_first) {
+            let segment = self.segments.get(*middle)?;
+            let first = self.lines(&segment).first_sealed(u64::MAX).map_err(|error| segment.failed(error))?;
+            if first.is_some_and(|first| first.seal.seq <= seq) {
+                found = segment;
+                rest = behind;
+            } else {
+                rest = rest.get(..rest.len() / 2).unwrap_or_default();
+            }
+        }
+        Ok(found)
+    }
+
+    /// Refuses a journal whose newest lines are plain. One without any record has numbers still to come.
+    fn check_sealed(&self) -> Result<()> {
+        let mut next = Some(self.segments.newest()?);
+        while let Some(segment) = next {
+            let failed = |error| segment.failed(error);
+            let lines = self.lines(&segment);
+            let (boundary, tail) = lines.tail().map_err(failed)?;
+            if boundary > segment.start || tail.is_some_and(|tail| tail.is_record()) {
+                let first_line = lines.first_sealed(1).map_err(failed)?;
+                let is_sealed = first_line.is_some() || lines.last_sealed(WINDOW_BYTES_DEFAULT).map_err(failed)?.is_some();
+                return if is_sealed { Ok(()) } else { Err(Error::new(ErrorKind::NotSealed, Attempt::Read).on(&segment.path)) };
+            }
+            next = self.segments.before(segment.number)?;
+        }
+        Ok(())
+    }
+
+    fn position(&self, position: Position) -> Result<(Segment, u64)> {
+        let (segment, offset) = self.resolve(position)?;
+        if offset > segment.start {
+            let mut before = [0];
+            segment.file.read_full_at(&mut before, offset - 1).map_err(|error| segment.failed(error))?;
+            if before != [LF] {
+                return Err(changed(&segment, offset, "it is inside a line"));
+            }
+        }
+        Ok((segment, offset))
+    }
+
+    /// Finds the byte that a position names, in a later segment than it was given out for if need be.
+    fn resolve(&self, position: Position) -> Result<(Segment, u64)> {
+        let oldest = self.segments.oldest()?;
+        if position.segment < oldest.number {
+            return Err(self.segments.pruned(position.segment));
+        }
+        let mut segment = match self.segments.numbers().find(|number| *number == position.segment) {
+            Some(number) => self.segments.get(number)?,
+            None => return Err(changed(&oldest, 0, format!("there is no segment {}", position.segment))),
+        };
+        let mut offset = position.offset;
+        while offset > segment.len() {
+            offset -= segment.len();
+            segment = match self.segments.after(segment.number)? {
+                Some(next) => next,
+                None => return Err(changed(&segment, position.offset, format!("the journal ends at byte {}", segment.len()))),
+            };
+        }
+        let offset = segment.start + offset;
+        Ok((segment, offset))
+    }
+
+    fn after(&self, mark: Mark) -> Result<(Segment, u64)> {
+        let here = match self.resolve(mark.start) {
+            Ok((segment, offset)) => self.line_at(&segment, offset)?.filter(|(_, found)| *found == mark_of(&mark)).map(|(end, _)| (segment, end)),
+            Err(error) if mark.seq.is_some() && error.kind() != ErrorKind::Io => None,
+            Err(error) => return Err(error),
+        };
+        match (here, mark.seq) {
+            (Some(found), _) => Ok(found),
+            (None, Some(seq)) => self.after_number(seq, mark),
+            (None, None) => Err(self.gone(&mark)),
+        }
+    }
+
+    /// Looks for a line that is no longer where its mark says, by its number.
+    fn after_number(&self, seq: u64, mark: Mark) -> Result<(Segment, u64)> {
+        let (segment, offset) = self.seq(seq)?;
+        match self.line_at(&segment, offset)? {
+            Some((end, found)) if found == mark_of(&mark) => return Ok((segment, end)),
+            _ => {}
+        }
+        let oldest = self.segments.oldest()?;
+        let first = self.lines(&oldest).first_sealed(u64::MAX).map_err(|error| oldest.failed(error))?;
+        if first.is_some_and(|first| first.seal.seq > seq) {
+            return Err(Error::new(ErrorKind::Pruned, Attempt::Read).on(self.segments.path()).detail(format!("record {seq} is no longer kept")));
+        }
+        Err(self.gone(&mark))
+    }
+
+    fn gone(&self, mark: &Mark) -> Error {
+        let what = mark.seq.map_or("the line".to_owned(), |seq| format!("record {seq}"));
+        let error = Error::new(ErrorKind::Changed, Attempt::Read).on(self.segments.path()).at(mark.start.offset);
+        error.detail(format!("{what} with CRC {:08x} is not there", mark.crc))
+    }
+
+    /// The number and CRC of the record at a boundary, and where its line ends.
+    fn line_at(&self, segment: &Segment, offset: u64) -> Result<Option<(u64, (Option<u64>, u32))>> {
+        let mut lines = Scanner::new(offset, segment.end, self.line_bytes_max);
+        let Some(span) = lines.next(&segment.file).map_err(|error| segment.failed(error))? else { return Ok(None) };
+        let found = Found::of(span, lines.bytes());
+        let proof = (found.seal.map(|seal| seal.seq), line::crc(&found, lines.bytes()));
+        Ok(found.is_record().then(|| (found.end(), proof)))
+    }
+
+    fn last(&self, records: u64) -> Result<(Segment, u64)> {
+        if records == 0 {
+            return self.end();
+        }
+        let mut missing = records;
+        let mut segment = self.segments.newest()?;
+        loop {
+            if let Some(start) = nth_last(&self.lines(&segment), &mut missing).map_err(|error| segment.failed(error))? {
+                return Ok((segment, start));
+            }
+            match self.segments.before(segment.number)? {
+                Some(before) => segment = before,
+                None => return Ok(at_start(segment)),
+            }
+        }
+    }
+}
+
+/// Counts records from the end on, and gives the start of the one at which none is missing any more.
+fn nth_last(lines: &Stretch<'_>, missing: &mut u64) -> std::io::Result<Option<u64>> {
+    let mut behind = None;
+    let mut is_last_missing = |found: &Found| {
+        *missing -= u64::from(is_given(found, &mut behind));
+        *missing == 0
+    };
+    let (boundary, tail) = lines.tail()?;
+    if let Some(tail) = tail.filter(&mut is_last_missing) {
+        return Ok(Some(tail.span.start));
+    }
+    let mut backward = Backward::new(boundary, lines.line_bytes_max);
+    while let Some(span) = backward.next(lines.file)?.filter(|span| span.start >= lines.start) {
+        if is_last_missing(&Found::of(span, backward.bytes())) {
+            return Ok(Some(span.start));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a line, met backwards, is a record that reading gives: a line of a batch is one only if the rest of the batch is behind it.
+///
+/// `behind` is the sealed line met before.
+fn is_given(found: &Found, behind: &mut Option<(Seal, bool)>) -> bool {
+    let Some(seal) = found.seal else { return found.is_record() };
+    let is_given = seal.more == 0 || behind.is_some_and(|(next, is_given)| is_given && batch::follows(&next, &seal));
+    *behind = Some((seal, is_given));
+    is_given
+}
+
+/// What identifies a record: its number and CRC, or of a plain one the CRC where it stands.
+fn mark_of(mark: &Mark) -> (Option<u64>, u32) {
+    (mark.seq, mark.crc)
+}
+
+fn changed(segment: &Segment, offset: u64, why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::Changed, Attempt::Read).on(&segment.path).at(offset).detail(why)
+}

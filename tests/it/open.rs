@@ -1,0 +1,245 @@
+//! What opening does to the end of a file, and to nothing else.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use serde_json::json;
+use untorn::{Code, ErrorKind, Unterminated, Writer};
+
+use crate::support::{TestJournal, sealed_payloads};
+
+const FIRST: &str = "{\"type\":\"message\",\"text\":\"hi\",\"_seq\":42,\"_crc\":\"79097342\"}\n";
+
+/// S2-06, C4: a torn fragment goes to quarantine, earlier records stay byte for byte.
+#[test]
+fn a_torn_fragment_is_moved_to_quarantine() {
+    let journal = TestJournal::with_bytes(format!("{FIRST}{{\"type\":\"mess"));
+    let mut writer = journal.open();
+    let repair = writer.tail_repair().clone();
+    assert_eq!((repair.removed_bytes(), repair.reason()), (13, Some(Code::TornTail)));
+    assert_eq!(journal.text(), FIRST);
+    let quarantine = journal.quarantine().expect("there is a quarantine");
+    assert!(quarantine.contains(r#""offset":59,"len":13,"#), "{quarantine}");
+    assert!(quarantine.contains(r#""text":"{\"type\":\"mess""#), "{quarantine}");
+    assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(43));
+}
+
+/// S2-05, S2-24, C5: a whole record that lacks its LF is kept and gets one.
+#[test]
+fn a_whole_record_without_lf_is_kept() {
+    let journal = TestJournal::with_bytes(FIRST.trim_end());
+    let mut writer = journal.open();
+    assert!(writer.tail_repair().terminated());
+    assert_eq!(journal.text(), FIRST);
+    assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(43));
+    assert_eq!(journal.quarantine(), None);
+}
+
+#[test]
+fn a_whole_record_without_lf_can_be_taken_for_torn() {
+    let journal = TestJournal::with_bytes(FIRST.trim_end());
+    let writer = journal.open_with(|options| {
+        options.unterminated(Unterminated::Quarantine);
+    });
+    assert_eq!(writer.tail_repair().removed_bytes(), 58);
+    assert_eq!(journal.text(), "");
+}
+
+/// C8: NULs behind a whole record go to quarantine, the record stays.
+#[test]
+fn nuls_behind_a_record_are_moved_away() {
+    for record in [FIRST.trim_end(), "{\"plain\":true}"] {
+        let mut bytes = record.as_bytes().to_vec();
+        bytes.extend([0; 9000]);
+        let journal = TestJournal::with_bytes(bytes);
+        let writer = journal.open();
+        assert_eq!((writer.tail_repair().removed_bytes(), writer.tail_repair().terminated()), (9000, true));
+        assert_eq!(journal.text(), format!("{record}\n"));
+        assert!(journal.quarantine().unwrap().contains(r#""nul":true"#));
+    }
+}
+
+/// C7, C10, S2-19: nothing but NULs, and a single torn record, leave an empty journal and a full quarantine.
+#[test]
+fn a_file_of_damage_alone_becomes_empty_but_nothing_is_lost() {
+    for (bytes, reason) in [(&[0u8; 700][..], Code::NulRun), (b"{\"torn", Code::TornTail), (b"tru", Code::TornTail), (b"12", Code::TornTail)] {
+        let journal = TestJournal::with_bytes(bytes);
+        let mut writer = journal.open();
+        assert_eq!((writer.tail_repair().removed_bytes(), writer.tail_repair().reason()), (bytes.len() as u64, Some(reason)));
+        assert_eq!(journal.bytes(), b"");
+        assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(1));
+    }
+}
+
+/// X-01: two whole records glued at the end are no torn tail: both stay.
+#[test]
+fn glued_records_at_the_end_stay() {
+    let journal = TestJournal::with_bytes("{\"a\":1}\n{\"b\":2}{\"c\":3}");
+    let mut writer = journal.open();
+    assert!(writer.tail_repair().terminated());
+    writer.append(&json!({"d": 4})).unwrap();
+    assert_eq!(journal.text(), "{\"a\":1}\n{\"b\":2}{\"c\":3}\n{\"d\":4}\n");
+}
+
+/// C6, X-02: a corrupt last line that has its LF is left alone, and the next record is on a line of its own.
+#[test]
+fn a_terminated_fragment_is_left_alone() {
+    for corrupt in ["{\"torn\n", "{\"torn\n\n \n", "\0\0\0\n"] {
+        let before = format!("{FIRST}{corrupt}");
+        let journal = TestJournal::with_bytes(&before);
+        let mut writer = journal.open();
+        assert!(writer.tail_repair().is_clean());
+        let appended = writer.append(&json!({})).unwrap();
+        assert_eq!(appended.seq(), Some(44), "the damaged line keeps its number");
+        assert!(journal.text().starts_with(&before));
+    }
+}
+
+/// C18: a byte order mark at offset 0 is no part of a line, and a file that holds nothing else is empty.
+#[test]
+fn a_byte_order_mark_alone_is_an_empty_journal() {
+    let journal = TestJournal::with_bytes("\u{feff}");
+    let mut writer = journal.open();
+    assert!(writer.tail_repair().is_clean());
+    writer.append(&json!({})).unwrap();
+    assert!(journal.text().starts_with("\u{feff}{\"_seq\":1,"), "{}", journal.text());
+}
+
+/// X-06, X-07: a cut at any byte, in the middle of a character too, keeps what came before and takes the next record.
+#[test]
+fn a_tail_cut_at_any_byte_keeps_every_earlier_record() {
+    let whole = TestJournal::missing();
+    let mut writer = whole.open();
+    writer.append(&json!({"text": "first"})).unwrap();
+    writer.append(&json!({"text": "dix été 🦀 ☃"})).unwrap();
+    let bytes = whole.bytes();
+    let first = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    for cut in 0..=bytes.len() {
+        let journal = TestJournal::with_bytes(&bytes[..cut]);
+        let mut writer = journal.open();
+        let whole = usize::from(cut >= first - 1) + usize::from(cut >= bytes.len() - 1);
+        let appended = writer.append(&json!({"text": "next"})).unwrap();
+        let found = sealed_payloads(&journal.text());
+        assert_eq!((found.len(), appended.seq()), (whole + 1, Some(whole as u64 + 1)), "cut at byte {cut}");
+        assert_eq!(journal.bytes().starts_with(&bytes[..first]), whole > 0, "cut at byte {cut}");
+    }
+}
+
+/// X-14: what is no regular file is refused, untouched, and at once.
+#[test]
+fn only_regular_files_are_journals() {
+    let journal = TestJournal::missing();
+    let kind = |path: &std::path::Path| Writer::open(path).unwrap_err().kind();
+    assert_eq!(kind(journal.dir()), ErrorKind::NotAFile);
+    let fifo = journal.dir().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(kind(&fifo), ErrorKind::NotAFile);
+    assert_eq!(kind("/dev/null".as_ref()), ErrorKind::NotAFile);
+    symlink("nowhere", journal.dir().join("dangling")).unwrap();
+    assert_eq!(kind(&journal.dir().join("dangling")), ErrorKind::NotAFile);
+    assert_eq!(kind(&journal.dir().join("missing/j.jsonl")), ErrorKind::Io);
+}
+
+/// X-14: a link to a journal is followed once, and what lies beside it lies beside its target.
+#[test]
+fn a_link_is_followed_to_its_target() {
+    let journal = TestJournal::with_bytes("{\"torn");
+    let link = journal.dir().join("link");
+    symlink("j.jsonl", &link).unwrap();
+    Writer::open(&link).unwrap().append(&json!({"via": "link"})).unwrap();
+    assert!(journal.text().contains("via"));
+    assert!(journal.quarantine().is_some());
+    assert!(link.is_symlink());
+}
+
+#[test]
+fn new_files_are_their_owners_alone() {
+    let journal = TestJournal::missing();
+    journal.open();
+    assert_eq!(journal.path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&journal.path, PermissionsExt::from_mode(0o640)).unwrap();
+    journal.append_as_stranger("{\"torn");
+    journal.open();
+    let quarantine = journal.dir().join("j.jsonl.quarantine");
+    assert_eq!(quarantine.metadata().unwrap().permissions().mode() & 0o777, 0o640, "the quarantine has the journal's mode");
+}
+
+/// S2-25: what counts is the last sealed line, whatever stands behind it.
+#[test]
+fn plain_and_blank_lines_behind_the_last_sealed_one_do_not_reset_the_number() {
+    let journal = TestJournal::with_bytes(format!("{FIRST}{{\"by\":\"stranger\"}}\n\n"));
+    assert_eq!(journal.open().append(&json!({})).unwrap().seq(), Some(43));
+}
+
+/// X-12: a file with lines of a newer format is refused before a byte of it is touched.
+#[test]
+fn a_newer_format_is_refused_untouched() {
+    let open = r#"{"a":1,"_seq":44,"_key":"k""#;
+    let newer = format!("{open},\"_crc\":\"{:08x}\"}}\n", crc32fast::hash(open.as_bytes()));
+    for tail in ["", "{\"torn"] {
+        let before = format!("{FIRST}{newer}{tail}");
+        let journal = TestJournal::with_bytes(&before);
+        assert_eq!(Writer::open(&journal.path).unwrap_err().kind(), ErrorKind::NewerFormat);
+        assert_eq!(journal.text(), before);
+        assert_eq!(journal.quarantine(), None);
+    }
+}
+
+/// C30, C31: the header is written by whoever finds no record, under the lock, and by nobody else.
+#[test]
+fn the_first_record_is_written_once() {
+    for bytes in ["", "{\"header"] {
+        let journal = TestJournal::with_bytes(bytes);
+        for _ in 0..3 {
+            let _writer = journal.open_with(|options| {
+                options.first_record(&json!({"header": 1}));
+            });
+        }
+        assert_eq!(sealed_payloads(&journal.text()), [(1, json!({"header": 1}))]);
+    }
+}
+
+/// F16, X-13: while a stranger has the file open for writing, a torn tail may be its live write: it is fenced, not cut.
+#[test]
+fn a_torn_tail_is_fenced_while_a_stranger_has_the_file_open() {
+    let journal = TestJournal::with_bytes(format!("{FIRST}{{\"torn"));
+    let stranger = std::fs::OpenOptions::new().append(true).open(&journal.path).unwrap();
+    let mut writer = journal.open();
+    assert!(writer.tail_repair().fenced());
+    assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(44));
+    assert!(journal.text().starts_with(&format!("{FIRST}{{\"torn\n{{\"_seq\":44,")));
+    drop(stranger);
+    // Our own writers are no strangers to each other.
+    journal.append_as_stranger("{\"torn");
+    let other = journal.open();
+    assert_eq!(other.tail_repair().removed_bytes(), 6);
+    drop(writer);
+}
+
+/// A batch whose end is missing is taken out as one; one with something behind it stays, and its numbers are not given again.
+#[test]
+fn half_a_batch_is_no_batch() {
+    let whole = TestJournal::missing();
+    let mut writer = whole.open();
+    writer.append(&json!({"before": 1})).unwrap();
+    let mut batch = untorn::Batch::new();
+    for part in 0..3 {
+        batch.add(&json!({"part": part})).unwrap();
+    }
+    writer.append_batch(&batch).unwrap();
+    let text = whole.text();
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    for kept in 1..3 {
+        let journal = TestJournal::with_bytes(lines[..=kept].concat());
+        let mut writer = journal.open();
+        assert_eq!(writer.tail_repair().reason(), Some(Code::OpenBatch));
+        assert_eq!(journal.text(), lines[0]);
+        assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(2));
+
+        let before = lines[..=kept].concat() + "{\"by\":\"stranger\"}\n";
+        let journal = TestJournal::with_bytes(&before);
+        let mut writer = journal.open();
+        assert!(writer.tail_repair().left_open_batch());
+        assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(5));
+        assert!(journal.text().starts_with(&before));
+    }
+}
