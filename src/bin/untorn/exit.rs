@@ -24,6 +24,7 @@ impl Exit {
         match outcome {
             Ok(exit) => Some(self.max(exit)),
             Err(Stop::Unread) => None,
+            Err(Stop::Told) => Some(self.max(Exit::Failed)),
             Err(Stop::Failed(failure)) => {
                 say::failure(&failure);
                 Some(self.max(Exit::Failed))
@@ -44,6 +45,8 @@ pub(crate) enum Stop {
     /// Whoever read our output has gone, which is no failure.
     Unread,
     Failed(Failure),
+    /// It failed, and has said so.
+    Told,
 }
 
 /// What could not be done.

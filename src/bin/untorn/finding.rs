@@ -44,14 +44,8 @@ impl Display for Head<'_> {
 
 /// Tells that a line of stdin is no record. `at` is a byte of the line, `start` where the line starts in the stream.
 pub(crate) fn refused_line(number: u64, at: usize, start: u64, code: &str, message: &str, line: &[u8]) {
-    let head = Head {
-        path: Path::new("stdin"),
-        line: Some((number, at as u64 + 1)),
-        severity: Severity::Error,
-        code,
-        message,
-        offset: start + at as u64,
-    };
+    let head =
+        Head { path: Path::new("stdin"), line: Some((number, at as u64 + 1)), severity: Severity::Error, code, message, offset: start + at as u64 };
     say::message(head);
     if !line.is_empty() {
         let around = usize::try_from(AROUND_BYTES).unwrap_or(usize::MAX);

@@ -9,11 +9,14 @@ mod exit;
 mod finding;
 mod input;
 mod interrupt;
+mod journals;
 mod output;
 mod picture;
+mod progress;
 mod records;
 mod say;
 mod source;
+mod summary;
 mod text;
 
 use std::process::ExitCode;

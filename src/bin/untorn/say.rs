@@ -5,7 +5,7 @@ use std::{error::Error as _, fmt::Display, io::Write};
 use anstyle::{AnsiColor, Color, Style};
 use untorn::{ErrorKind, Severity};
 
-use crate::{exit::Failure, text::Shown};
+use crate::{exit::Failure, progress, text::Shown};
 
 const fn bold(color: AnsiColor) -> Style {
     Style::new().bold().fg_color(Some(Color::Ansi(color)))
@@ -35,17 +35,23 @@ pub(crate) fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-pub(crate) fn good(text: impl Display) -> String {
+pub(crate) fn good<T: Display>(text: T) -> String {
     styled(GOOD, text)
 }
 
-pub(crate) fn bad(text: impl Display) -> String {
+pub(crate) fn bad<T: Display>(text: T) -> String {
     styled(ERROR, text)
+}
+
+pub(crate) fn notable<T: Display>(text: T) -> String {
+    styled(NOTICE, text)
 }
 
 /// Lines that may have colours in them. That stderr is gone or full is nothing that could be told.
 pub(crate) fn lines(text: impl Display) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let mut stderr = anstream::stderr().lock();
+    progress::erase(&mut stderr);
+    let _ = writeln!(stderr, "{text}");
 }
 
 /// One line of a command that may stand in a pipeline, so it says whose it is.

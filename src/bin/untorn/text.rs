@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn sizes_never_round_up_to_a_thousand() {
-        for (bytes, text) in [(1, "1 byte"), (9999, "9,999 bytes"), (10_000, "10 KB"), (999_999, "999 KB"), (1_000_000, "1.0 MB"), (8_123_456_789, "8.1 GB")] {
+        for (bytes, text) in
+            [(1, "1 byte"), (9999, "9,999 bytes"), (10_000, "10 KB"), (999_999, "999 KB"), (1_000_000, "1.0 MB"), (8_123_456_789, "8.1 GB")]
+        {
             assert_eq!(size(bytes), text, "{bytes}");
         }
         assert_eq!(size(u64::MAX), "18 EB");

@@ -288,7 +288,7 @@ impl Session<'_> {
 
     fn refuse(&mut self, refusal: &Refusal, place: Place, line: &[u8]) {
         self.exit = self.exit.max(Exit::Damage);
-        finding::refused_line(place.number, refusal.at, place.offset, &refusal.code, &refusal.reason, line);
+        finding::refused_line(place.number, refusal.at, place.offset, refusal.code, &refusal.reason, line);
     }
 
     fn tell_where_it_stopped(&self, line: u64) {
