@@ -186,7 +186,7 @@ impl Encoded {
     pub(crate) fn lay_plain(&mut self, batch: &Batch, units: &[Unit], line_bytes_max: u64) -> Result<()> {
         self.encode(batch, units, line_bytes_max, |bytes, record| {
             if let Unit::Batch(_) = record.unit {
-                let detail = "a plain journal has no batches; `untorn seal IN OUT` makes a sealed copy";
+                let detail = "a plain journal has no batches";
                 return Err(Error::new(ErrorKind::NotSealed, Attempt::Append).detail(detail));
             }
             if seal::shape(record.payload) != Shape::Plain {

@@ -47,7 +47,7 @@ pub(crate) fn of_journal(source: &Source, report: &Report, damaged_places: u64) 
         return;
     }
     let salvageable = match report.salvageable() {
-        0 => "nothing can be salvaged from them".to_owned(),
+        0 => "none of it can be salvaged".to_owned(),
         records => format!("{} can be salvaged", count(records, "more record")),
     };
     let places = count(damaged_places, "place");

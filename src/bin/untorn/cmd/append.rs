@@ -166,7 +166,10 @@ impl Session<'_> {
         self.tell_tail_repair();
         match result {
             Ok(()) => self.acknowledge(&appended).map(|()| Ended::Through),
-            Err(error) if appended.is_empty() && is_refusal(&error) => self.append_one_by_one(group, input),
+            Err(error) if is_refusal(&error) => {
+                self.acknowledge(&appended)?;
+                self.append_one_by_one(group.places.get(appended.len()..).unwrap_or_default(), input)
+            }
             Err(error) => {
                 let is_durable = error.kind() != ErrorKind::DurabilityUnknown;
                 if is_durable {
@@ -180,9 +183,9 @@ impl Session<'_> {
         }
     }
 
-    /// Appends the records of a group in which the journal refuses some line.
-    fn append_one_by_one(&mut self, group: &Group, input: &Input) -> Result<Ended, Stop> {
-        for place in &group.places {
+    /// Appends what is left of a group in which the journal refuses some line.
+    fn append_one_by_one(&mut self, places: &[Place], input: &Input) -> Result<Ended, Stop> {
+        for place in places {
             match self.writer.append_json(input.again(*place)) {
                 Ok(appended) => self.acknowledge(&[appended])?,
                 Err(error) if is_refusal(&error) => {
