@@ -115,7 +115,7 @@ impl VerifyOptions {
         }
     }
 
-    /// Takes warnings for damage too, and parses sealed lines as JSON. By default a good CRC stands for that; parsing reads about a fifth as fast.
+    /// Takes warnings for damage too, and parses sealed lines as JSON. By default a good CRC stands for that; parsing takes about twice as long.
     pub fn strict(&mut self) -> &mut Self {
         self.strict = true;
         self
