@@ -16,16 +16,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lines<'a> {
     pub(crate) bytes: &'a [u8],
-    /// Just past the LF of each line.
+    /// Just past each unit: a line, or lines that stand or fall together.
     pub(crate) ends: &'a [usize],
-    pub(crate) stand: Stand,
-}
-
-/// How lines that are appended in one write stand or fall.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stand {
-    Each,
-    Together,
 }
 
 /// Lines that are in the file, whole and contiguous.

@@ -32,6 +32,24 @@ pub struct Batch {
     drafts: Vec<Draft>,
 }
 
+/// What stands or falls as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// A record by itself.
+    Record,
+    /// So many records, which readers give out all or not at all.
+    Batch(usize),
+}
+
+impl Unit {
+    pub(crate) fn records(self) -> usize {
+        match self {
+            Unit::Record => 1,
+            Unit::Batch(records) => records,
+        }
+    }
+}
+
 /// One encoded record.
 #[derive(Clone, Copy, Debug)]
 struct Draft {
@@ -119,71 +137,122 @@ impl Batch {
     }
 }
 
-/// Lines ready to be written, and what is needed to speak of each.
+/// Lines ready to be written, and what is needed to speak of each unit.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
-    /// Just past the LF of each line.
+    /// Just past each unit.
     pub(crate) ends: Vec<usize>,
-    /// What a mark says of each line: see [`Mark::crc`](crate::Mark::crc).
-    pub(crate) crcs: Vec<u32>,
+    /// For each unit.
+    pub(crate) lasts: Vec<LastLine>,
+}
+
+/// The last line of a unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastLine {
+    /// Where it starts; it ends where its unit does.
+    pub(crate) start: usize,
+    /// How many records there are up to and including its own.
+    pub(crate) through: usize,
+    /// What a mark says of it: see [`Mark::crc`](crate::Mark::crc).
+    pub(crate) crc: u32,
 }
 
 impl Encoded {
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-        self.crcs.clear();
+        self.lasts.clear();
     }
 
-    /// The range of line `index` in `bytes`.
-    pub(crate) fn range(&self, index: usize) -> std::ops::Range<usize> {
-        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        start..self.ends.get(index).copied().unwrap_or(start)
+    /// How many records are in the units that were encoded.
+    pub(crate) fn records(&self) -> usize {
+        self.lasts.last().map_or(0, |last| last.through)
     }
 
-    fn finish_line(&mut self, start: usize, crc: u32, line_bytes_max: u64) -> Result<()> {
-        let len = (self.bytes.len() - start) as u64;
-        if len > line_bytes_max {
-            let detail = format!("its line would be {len} bytes long, the limit is {line_bytes_max}");
-            return Err(Error::new(ErrorKind::TooLong, Attempt::Append).detail(detail));
-        }
-        self.ends.push(self.bytes.len());
-        self.crcs.push(crc);
-        Ok(())
+    /// Where unit `index` starts in `bytes`.
+    pub(crate) fn start_of(&self, index: usize) -> usize {
+        index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0)
     }
 
-    /// Seals the records of `batch`, numbered from `first`; `together` announces in each line how many more follow.
-    pub(crate) fn seal(&mut self, batch: &Batch, first: u64, together: bool, line_bytes_max: u64) -> Result<()> {
-        self.clear();
-        let count = batch.len() as u64;
-        if first > SEQ_MAX || count > SEQ_MAX - first + 1 {
-            return Err(Error::new(ErrorKind::SeqExhausted, Attempt::Append).detail(format!("no number after {SEQ_MAX}")));
-        }
+    /// Seals the records of `batch`, numbered from `first`. If a unit is refused, those before it are ready to be written.
+    pub(crate) fn seal(&mut self, batch: &Batch, units: &[Unit], first: u64, line_bytes_max: u64) -> Result<()> {
         self.bytes.reserve(batch.payloads.len() + batch.len() * SEAL_BYTES_MAX);
-        for (index, (draft, payload)) in batch.payloads().enumerate() {
-            let start = self.bytes.len();
-            let index = index as u64;
-            let more = if together { count - 1 - index } else { 0 };
-            let crc = seal::write(&mut self.bytes, payload, draft.opening, draft.crc, first + index, more);
-            self.finish_line(start, crc, line_bytes_max)?;
-        }
-        Ok(())
+        self.encode(batch, units, line_bytes_max, |bytes, record| {
+            let seq = first.checked_add(record.index as u64).filter(|seq| *seq <= SEQ_MAX);
+            let seq = seq.ok_or_else(|| Error::new(ErrorKind::SeqExhausted, Attempt::Append).detail(format!("no number after {SEQ_MAX}")))?;
+            Ok(seal::write(bytes, record.payload, record.draft.opening, record.draft.crc, seq, record.more))
+        })
     }
 
-    /// Lays the payloads of `batch` out as plain lines.
-    pub(crate) fn lay_plain(&mut self, batch: &Batch, line_bytes_max: u64) -> Result<()> {
-        self.clear();
-        for (_, payload) in batch.payloads() {
-            if seal::shape(payload) != Shape::Plain {
+    /// Lays the payloads of `batch` out as plain lines. If a unit is refused, those before it are ready to be written.
+    pub(crate) fn lay_plain(&mut self, batch: &Batch, units: &[Unit], line_bytes_max: u64) -> Result<()> {
+        self.encode(batch, units, line_bytes_max, |bytes, record| {
+            if let Unit::Batch(_) = record.unit {
+                let detail = "a plain journal has no batches; `untorn seal IN OUT` makes a sealed copy";
+                return Err(Error::new(ErrorKind::NotSealed, Attempt::Append).detail(detail));
+            }
+            if seal::shape(record.payload) != Shape::Plain {
                 let detail = "the payload ends like a sealed line; in plain form a reader could not tell it from one";
                 return Err(Error::new(ErrorKind::SealedPayload, Attempt::Append).detail(detail));
             }
+            bytes.extend_from_slice(record.payload);
+            bytes.push(LF);
+            Ok(crc32fast::hash(record.payload))
+        })
+    }
+
+    /// Lays out unit after unit; `write` appends the line of one record and returns what its mark says of it.
+    fn encode(
+        &mut self,
+        batch: &Batch,
+        units: &[Unit],
+        line_bytes_max: u64,
+        write: impl Fn(&mut Vec<u8>, &Recorded<'_>) -> Result<u32>,
+    ) -> Result<()> {
+        self.clear();
+        let mut records = batch.payloads();
+        let mut through = 0;
+        for unit in units {
             let start = self.bytes.len();
-            self.bytes.extend_from_slice(payload);
-            self.bytes.push(LF);
-            self.finish_line(start, crc32fast::hash(payload), line_bytes_max)?;
+            let mut last = LastLine { start, through, crc: 0 };
+            for (more, (draft, payload)) in (0..unit.records() as u64).rev().zip(&mut records) {
+                let record = Recorded { unit: *unit, index: through, more, draft, payload };
+                last.start = self.bytes.len();
+                let written = write(&mut self.bytes, &record).and_then(|crc| {
+                    check_length(self.bytes.len() - start, *unit, line_bytes_max)?;
+                    Ok(crc)
+                });
+                last.crc = written.inspect_err(|_| self.bytes.truncate(start))?;
+                through += 1;
+            }
+            self.ends.push(self.bytes.len());
+            self.lasts.push(LastLine { through, ..last });
         }
         Ok(())
     }
+}
+
+/// One record of a unit, on its way to a line.
+struct Recorded<'a> {
+    unit: Unit,
+    /// Counted from the first record of all.
+    index: usize,
+    /// How many records of its unit follow.
+    more: u64,
+    draft: &'a Draft,
+    payload: &'a [u8],
+}
+
+/// A batch's lines together stay under the limit, so that a reader can withhold them in bounded memory.
+fn check_length(len: usize, unit: Unit, line_bytes_max: u64) -> Result<()> {
+    if len as u64 <= line_bytes_max {
+        return Ok(());
+    }
+    let what = match unit {
+        Unit::Record => "its line would be",
+        Unit::Batch(_) => "its lines together would be at least",
+    };
+    let detail = format!("{what} {len} bytes long, the limit is {line_bytes_max}");
+    Err(Error::new(ErrorKind::TooLong, Attempt::Append).detail(detail))
 }

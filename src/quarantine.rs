@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    append::{self, Lines, Stand},
+    append::{self, Lines},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, QUARANTINE_RANGE_BYTES_MAX, verdict::Code},
     rollback::{self, Rollback},
@@ -267,7 +267,7 @@ impl Quarantine<'_> {
     fn append(&mut self, entry: &Entry) -> Result<()> {
         let mut line = serde_json::to_vec(entry).map_err(|error| Error::json(ErrorKind::Encode, Attempt::Quarantine, error).on(&self.path))?;
         line.push(LF);
-        let lines = Lines { bytes: &line, ends: &[line.len()], stand: Stand::Each };
+        let lines = Lines { bytes: &line, ends: &[line.len()] };
         match append::append(&self.file, &lines, self.end, Rollback::Cut) {
             Ok(landed) => {
                 self.end = landed.start + line.len() as u64;

@@ -11,7 +11,7 @@ use std::{io, ops::Range};
 use memchr::memmem;
 
 use crate::{
-    append::{Lines, Stand},
+    append::Lines,
     format::{LF, json},
     sys::File,
 };
@@ -29,9 +29,9 @@ pub enum Rollback {
 /// How a failed append ended.
 #[derive(Debug)]
 pub(crate) struct RolledBack {
-    /// Where the first line that is whole in the file starts.
+    /// Where the first unit that is whole in the file starts.
     pub(crate) start: u64,
-    /// How many of the lines are whole in the file, from the first on.
+    /// How many of the units are whole in the file, from the first on.
     pub(crate) whole: usize,
     pub(crate) rest: Rest,
     /// A piece that stays, or may stay, has no LF behind it: nothing may be appended before someone looked.
@@ -40,7 +40,7 @@ pub(crate) struct RolledBack {
     pub(crate) error: Option<io::Error>,
 }
 
-/// What is in the file of the lines that are not whole.
+/// What is in the file of the units that are not whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     Nothing,
@@ -72,10 +72,7 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
     if found.len() + 1 == lines.bytes.len() && fence(file, found).is_ok() {
         return all;
     }
-    let whole = match lines.stand {
-        Stand::Each => lines.ends.iter().take_while(|end| **end <= found.len()).count(),
-        Stand::Together => 0,
-    };
+    let whole = lines.ends.iter().take_while(|end| **end <= found.len()).count();
     let keep = whole.checked_sub(1).and_then(|last| lines.ends.get(last)).copied().unwrap_or(0);
     let kept = RolledBack { start, whole, rest: Rest::Nothing, unfenced: false, error: None };
     if keep == found.len() {

@@ -276,3 +276,94 @@ pub(crate) fn is_boundary(file: &File, offset: u64) -> io::Result<bool> {
     let read = file.read_full_at(&mut byte, before)?;
     Ok(read == 1 && byte == [LF])
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test that fails should say where")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sys::Disk;
+
+    const LIMIT: u64 = 12;
+
+    /// The lines of a file, and their bytes.
+    type Lines = Vec<(Span, Vec<u8>)>;
+
+    fn with_file<T>(bytes: &[u8], read: impl FnOnce(&File) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.jsonl");
+        std::fs::write(&path, bytes).unwrap();
+        read(&Disk::default().open_read(&path).unwrap())
+    }
+
+    fn forward(file: &File, chunk: usize) -> Lines {
+        let mut lines = Scanner::with_chunk(0, u64::MAX, LIMIT, chunk);
+        std::iter::from_fn(|| lines.next(file).unwrap().map(|span| (span, lines.bytes().to_vec()))).collect()
+    }
+
+    fn backward(file: &File, boundary: u64) -> Lines {
+        let mut lines = Backward::new(boundary, LIMIT);
+        let mut found: Lines = std::iter::from_fn(|| lines.next(file).unwrap().map(|span| (span, lines.bytes().to_vec()))).collect();
+        found.reverse();
+        found
+    }
+
+    /// What the lines are by definition.
+    fn model(bytes: &[u8]) -> Lines {
+        let mut start = 0;
+        let pieces = bytes.split_inclusive(|byte| *byte == LF);
+        pieces
+            .map(|piece| {
+                let end = start + piece.len() as u64;
+                let terminated = piece.ends_with(&[LF]);
+                let too_long = piece.len() as u64 > LIMIT || (!terminated && piece.len() as u64 == LIMIT);
+                let span = Span { start, end, terminated, too_long };
+                start = end;
+                let text = piece.strip_suffix(&[LF]).unwrap_or(piece);
+                (span, if too_long { Vec::new() } else { text.to_vec() })
+            })
+            .collect()
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop_oneof![1 => Just(LF), 4 => Just(b'x'), 1 => Just(0)], 0..200)
+    }
+
+    proptest! {
+        /// However the reads fall, the lines are those between the LFs.
+        #[test]
+        fn any_chunking_gives_the_same_lines(bytes in bytes(), chunk in 1usize..40) {
+            prop_assert_eq!(with_file(&bytes, |file| forward(file, chunk)), model(&bytes));
+        }
+
+        #[test]
+        fn walking_back_from_any_boundary_meets_the_lines_before_it(bytes in bytes()) {
+            let lines = model(&bytes);
+            with_file(&bytes, |file| {
+                for (count, boundary) in lines.iter().filter(|(line, _)| line.terminated).map(|(line, _)| line.end).enumerate() {
+                    prop_assert_eq!(backward(file, boundary), &lines[..=count]);
+                }
+                Ok(())
+            })?;
+        }
+
+        /// What was read already is not lost, and what was not is read.
+        #[test]
+        fn a_walk_goes_on_at_any_boundary(bytes in bytes(), chunk in 1usize..40, steps in 0usize..10) {
+            let lines = model(&bytes);
+            with_file(&bytes, |file| {
+                for (at, (line, _)) in lines.iter().enumerate() {
+                    let mut walk = Scanner::with_chunk(0, u64::MAX, LIMIT, chunk);
+                    for _ in 0..steps {
+                        walk.next(file).unwrap();
+                    }
+                    walk.seek(line.start);
+                    let rest: Lines = std::iter::from_fn(|| walk.next(file).unwrap().map(|span| (span, walk.bytes().to_vec()))).collect();
+                    prop_assert_eq!(rest, &lines[at..]);
+                }
+                Ok(())
+            })?;
+        }
+    }
+}

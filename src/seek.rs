@@ -7,7 +7,7 @@
 use std::{io, ops::Range};
 
 use crate::{
-    format::seal::Seal,
+    format::{WINDOW_BYTES_DEFAULT, seal::Seal},
     judge::Found,
     scan::{self, Backward, Scanner, Span},
     sys::File,
@@ -95,8 +95,14 @@ impl Stretch<'_> {
 
     /// The first sealed line whose number is at least `seq`.
     pub(crate) fn first_from(&self, seq: u64) -> io::Result<Option<Sealed>> {
-        let mut starts = self.start..self.end;
-        let mut numbers = 0..=u64::MAX;
+        let Some(first) = self.first_sealed(u64::MAX)? else { return Ok(None) };
+        if first.seal.seq >= seq {
+            return Ok(Some(first));
+        }
+        let last = self.last_sealed(WINDOW_BYTES_DEFAULT)?.map_or(u64::MAX, |last| last.seal.seq);
+        let mut starts = first.span.start..self.end;
+        // What the numbers of the sealed lines in `starts` must be, if they rise.
+        let mut numbers = first.seal.seq..=last;
         while starts.end - starts.start > PROBE_BYTES {
             let middle = starts.start + (starts.end - starts.start) / 2;
             let Some(line) = self.first_in(self.boundary_after(middle)?..starts.end, |_| true)? else {
@@ -123,5 +129,66 @@ impl Stretch<'_> {
         let mut lines = Scanner::new(offset.saturating_sub(1), self.end, self.line_bytes_max);
         lines.next(self.file)?;
         Ok(lines.offset())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test that fails should say where")]
+mod tests {
+    use super::*;
+    use crate::{
+        format::seal::{self, Opening},
+        sys::Disk,
+    };
+
+    const LIMIT: u64 = 1 << 20;
+
+    /// A file with these numbers, each line so long that many probes are needed, with a line of another kind after each.
+    fn with_numbers<T>(numbers: &[u64], padding: usize, read: impl FnOnce(Stretch<'_>) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.jsonl");
+        let mut bytes = Vec::new();
+        for (number, other) in numbers.iter().zip([&b""[..], b"{}\n", b"\n", b"{\"torn\n"].iter().cycle()) {
+            let payload = format!("{{\"n\":\"{}\"}}", "x".repeat(padding));
+            let opening = Opening::of(payload.as_bytes());
+            seal::write(&mut bytes, payload.as_bytes(), opening, opening.crc(payload.as_bytes()), *number, 0);
+            bytes.extend_from_slice(other);
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let file = Disk::default().open_read(&path).unwrap();
+        read(Stretch { file: &file, start: 0, end: bytes.len() as u64, line_bytes_max: LIMIT })
+    }
+
+    fn found(lines: &Stretch<'_>, seq: u64) -> Option<u64> {
+        lines.first_from(seq).unwrap().map(|line| line.seal.seq)
+    }
+
+    #[test]
+    fn every_number_is_found_and_a_missing_one_gives_the_next() {
+        let numbers: Vec<_> = (10..500).filter(|number| number % 7 != 0).collect();
+        with_numbers(&numbers, 3000, |lines| {
+            for seq in 0..=510 {
+                assert_eq!(found(&lines, seq), numbers.iter().copied().find(|number| *number >= seq), "number {seq}");
+            }
+        });
+    }
+
+    /// Lines put together by hand: whatever the order, a number that is there is found if a probe meets the contradiction.
+    #[test]
+    fn numbers_that_fall_are_searched_from_the_start() {
+        let numbers: Vec<_> = (300..400).chain(1..300).collect();
+        with_numbers(&numbers, 3000, |lines| {
+            assert_eq!(found(&lines, 300), Some(300));
+            assert_eq!(found(&lines, 399), Some(399));
+        });
+    }
+
+    #[test]
+    fn the_first_and_the_last_sealed_line_are_found_within_their_bounds() {
+        with_numbers(&[5, 6, 7], 0, |lines| {
+            assert_eq!(lines.first_sealed(1).unwrap().map(|line| line.seal.seq), Some(5));
+            assert_eq!(lines.last_sealed(1).unwrap().map(|line| line.seal.seq), None);
+            assert_eq!(lines.last_sealed(100).unwrap().map(|line| line.seal.seq), Some(7));
+        });
     }
 }

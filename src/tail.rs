@@ -22,6 +22,7 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         BOM, SEQ_MAX, json,
+        seal::Seal,
         verdict::{Code, Verdict},
     },
     judge::Found,
@@ -147,76 +148,83 @@ pub(crate) struct Settled {
 
 /// Makes the file end on a boundary, with a whole last batch. Under the exclusive lock.
 pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
-    let mut settled = settle_torn(active, rules)?;
-    settle_batch(active, rules, &mut settled)?;
-    Ok(settled)
-}
-
-/// Deals with the bytes after the last LF.
-fn settle_torn(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error);
     let file = &active.file;
     let size = file.size().map_err(failed)?;
-    let tail = Tail::find(file, size, rules).map_err(failed)?;
-    if tail.start == size {
-        return Ok(Settled { end: size, repair: TailRepair::default() });
-    }
+    let tail = Tail::find(file, size).map_err(failed)?;
     let last = tail.judge(file, rules).map_err(failed)?;
     if last == Last::Newer {
         let error = Error::new(ErrorKind::NewerFormat, Attempt::OpenToAppend).on(&active.place.path).at(tail.start);
-        return Err(error.detail("the last line is of a newer format"));
+        return Err(error.detail("the last line is of a newer format than this version knows"));
     }
-    let cut_at = match last {
-        Last::Record | Last::Glued => tail.rest_end,
-        _ => tail.start,
-    };
-    let terminate = cut_at > tail.start;
-    let may_cut = rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
-    if cut_at < size && !may_cut {
-        let rest = tail.rest(file, rules).map_err(failed)?;
-        rollback::fence(file, &rest).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
-        let end = file.size().map_err(failed)?;
-        return Ok(Settled { end, repair: TailRepair { fenced: true, ..TailRepair::default() } });
+    let open_batch = OpenBatch::find(file, &tail, last, rules.line_bytes_max).map_err(failed)?;
+    if tail.start == size && open_batch.is_none() {
+        return Ok(Settled { end: size, repair: TailRepair::default() });
     }
-    let reason = match (terminate, tail.has_nul) {
-        (true, false) => Code::Blank,
-        (_, true) if tail.rest_end == cut_at => Code::NulRun,
-        _ => Code::TornTail,
-    };
-    let mut repair = TailRepair::default();
-    if cut_at < size {
-        repair = cut(active, rules, cut_at..size, reason, terminate)?;
+    let terminate = matches!(last, Last::Record(_) | Last::Glued);
+    let mut cut = Cut { at: if terminate { tail.rest_end } else { tail.start }, end: size, terminate, reason: tail.reason(last), batch_end: None };
+    if let Some(OpenBatch::Alone { from }) = open_batch {
+        let batch_end = if terminate { tail.rest_end } else { tail.start };
+        cut = Cut { at: from, terminate: false, batch_end: Some(batch_end), ..cut };
     }
-    if terminate {
-        rollback::fence(file, b"").map_err(failed)?;
-        repair.terminated = true;
+    let nothing_to_cut = cut.at == size;
+    let may_cut = nothing_to_cut || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
+    let mut repair = TailRepair { open_batch: open_batch.is_some() && (cut.batch_end.is_none() || !may_cut), ..TailRepair::default() };
+    if !may_cut {
+        // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
+        if tail.start < size {
+            let rest = tail.rest(file, rules).map_err(failed)?;
+            rollback::fence(file, &rest).map_err(failed)?;
+            repair.terminated = terminate && tail.rest_end == size;
+            repair.fenced = !repair.terminated;
+        }
+    } else {
+        if !nothing_to_cut {
+            cut.make(active, rules, &mut repair)?;
+        }
+        if cut.terminate {
+            rollback::fence(file, b"").map_err(failed)?;
+            repair.terminated = true;
+        }
     }
     file.sync_data().map_err(failed)?;
     Ok(Settled { end: file.size().map_err(failed)?, repair })
 }
 
-/// Moves a range at the end of the file to quarantine.
-fn cut(active: &Active, rules: &Rules<'_>, range: std::ops::Range<u64>, reason: Code, terminate: bool) -> Result<TailRepair> {
-    let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(range.start);
-    let plan = Plan {
-        before_len: range.end,
-        after_len: range.start + u64::from(terminate),
-        removed: vec![Removed { start: range.start, end: range.end, reason }],
-        added: terminate.then_some(range.start).into_iter().collect(),
-    };
-    let mode = active.file.mode().map_err(failed)?;
-    quarantine::keep(&active.place.disk, rules.quarantine, mode, &active.file, &plan)?;
-    // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
-    active.file.cut(range.start).map_err(failed)?;
-    tracing::warn!(path = %active.place.path.display(), from = range.start, to = range.end, %reason, "moved torn bytes to quarantine");
-    let place = |offset| Position::new(rules.segment, offset);
-    Ok(TailRepair {
-        removed: Some((place(range.start), place(range.end))),
-        reason: Some(reason),
-        quarantine: Some(rules.quarantine.to_owned()),
-        ..TailRepair::default()
-    })
+/// A range at the end of a file that is moved to quarantine.
+struct Cut {
+    at: u64,
+    end: u64,
+    /// An LF goes where the range was.
+    terminate: bool,
+    reason: Code,
+    /// The lines of an open batch end here, and other torn bytes follow. Between `at` and `end`.
+    batch_end: Option<u64>,
+}
+
+impl Cut {
+    fn make(&self, active: &Active, rules: &Rules<'_>, repair: &mut TailRepair) -> Result<()> {
+        let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(self.at);
+        let batch = self.batch_end.map(|end| Removed { start: self.at, end, reason: Code::OpenBatch });
+        let rest = Removed { start: self.batch_end.unwrap_or(self.at), end: self.end, reason: self.reason };
+        let removed: Vec<Removed> = batch.into_iter().chain([rest]).filter(|range| range.start < range.end).collect();
+        let reason = removed.first().map_or(self.reason, |first| first.reason);
+        let plan = Plan {
+            before_len: self.end,
+            after_len: self.at + u64::from(self.terminate),
+            removed,
+            added: self.terminate.then_some(self.at).into_iter().collect(),
+        };
+        let mode = active.file.mode().map_err(failed)?;
+        quarantine::keep(&active.place.disk, rules.quarantine, mode, &active.file, &plan)?;
+        // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
+        active.file.cut(self.at).map_err(failed)?;
+        tracing::warn!(path = %active.place.path.display(), from = self.at, to = self.end, %reason, "moved torn bytes to quarantine");
+        repair.removed = Some((Position::new(rules.segment, self.at), Position::new(rules.segment, self.end)));
+        repair.reason = Some(reason);
+        repair.quarantine = Some(rules.quarantine.to_owned());
+        Ok(())
+    }
 }
 
 /// The bytes after the last LF.
@@ -227,19 +235,20 @@ struct Tail {
     has_nul: bool,
 }
 
+/// What the bytes after the last LF are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
-    /// A whole record.
-    Record,
+    /// A whole record, with its seal if it has one.
+    Record(Option<Seal>),
     /// A whole object or array, and more on the same line.
     Glued,
-    /// Nothing worth keeping in place.
+    /// Nothing that is whole, or nothing at all.
     Torn,
     Newer,
 }
 
 impl Tail {
-    fn find(file: &File, size: u64, _rules: &Rules<'_>) -> io::Result<Tail> {
+    fn find(file: &File, size: u64) -> io::Result<Tail> {
         let mut start = scan::boundary_before(file, size)?;
         if start == 0 {
             let mut first = [0; BOM.len()];
@@ -282,12 +291,22 @@ impl Tail {
     fn judge(&self, file: &File, rules: &Rules<'_>) -> io::Result<Last> {
         let rest = self.rest(file, rules)?;
         let span = Span { start: self.start, end: self.rest_end, terminated: false, too_long: rest.is_empty() };
-        Ok(match Found::of(span, &rest).verdict {
+        let found = Found::of(span, &rest);
+        Ok(match found.verdict {
             Verdict::Corrupt(Code::NewerFormat) => Last::Newer,
-            Verdict::Sealed | Verdict::Plain if rules.unterminated == Unterminated::Keep => Last::Record,
+            Verdict::Sealed | Verdict::Plain if rules.unterminated == Unterminated::Keep => Last::Record(found.seal),
             Verdict::Torn if begins_with_a_record(&rest) => Last::Glued,
             _ => Last::Torn,
         })
+    }
+
+    fn reason(&self, last: Last) -> Code {
+        match last {
+            Last::Record(_) | Last::Glued if !self.has_nul => Code::Blank,
+            Last::Record(_) | Last::Glued => Code::NulRun,
+            _ if self.has_nul && self.rest_end == self.start => Code::NulRun,
+            _ => Code::TornTail,
+        }
     }
 }
 
@@ -299,73 +318,55 @@ fn begins_with_a_record(text: &[u8]) -> bool {
     }
 }
 
-/// Takes a batch whose end is missing off the end of the file, if there is nothing among or behind its lines.
-fn settle_batch(active: &Active, rules: &Rules<'_>, settled: &mut Settled) -> Result<()> {
-    let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error);
-    let Some(from) = open_batch(&active.file, settled.end, rules.line_bytes_max).map_err(failed)? else { return Ok(()) };
-    let cuttable = match from {
-        OpenBatch::Alone { from } => Some(from),
-        OpenBatch::Mixed => None,
-    };
-    let may_cut = rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
-    let Some(from) = cuttable.filter(|_| may_cut) else {
-        settled.repair.open_batch = true;
-        return Ok(());
-    };
-    let earlier = std::mem::take(&mut settled.repair);
-    let mut repair = cut(active, rules, from..settled.end, Code::OpenBatch, false)?;
-    active.file.sync_data().map_err(failed)?;
-    if let (Some((_, end)), Some(removed)) = (earlier.removed, repair.removed.as_mut()) {
-        // The torn bytes behind the batch went first; together they are one range.
-        removed.1 = end;
-    }
-    repair.fenced = earlier.fenced;
-    settled.repair = repair;
-    settled.end = from;
-    Ok(())
-}
-
+/// A batch at the end of the file whose end is missing.
 enum OpenBatch {
     /// From this boundary on there are only its lines and blank ones.
-    Alone {
-        from: u64,
-    },
+    Alone { from: u64 },
+    /// Other lines stand behind it, or may stand among its lines.
     Mixed,
 }
 
-/// Looks whether the last sealed line announces more lines of its batch.
-fn open_batch(file: &File, end: u64, line_bytes_max: u64) -> io::Result<Option<OpenBatch>> {
-    let mut lines = Backward::new(end, line_bytes_max);
-    let mut batch: Option<(u64, u64, u64)> = None;
-    let mut mixed = false;
-    let mut behind = false;
-    while let Some(span) = lines.next(file)? {
-        let found = Found::of(span, lines.bytes());
-        match (found.verdict, found.seal, batch) {
-            (Verdict::Blank, ..) => {}
-            (_, Some(seal), None) if seal.more == 0 => return Ok(None),
-            (_, Some(seal), None) => {
-                mixed = behind;
-                batch = Some((seal.batch_end(), seal.seq, span.start));
+impl OpenBatch {
+    /// Looks whether the last sealed line announces more lines of its batch.
+    fn find(file: &File, tail: &Tail, last: Last, line_bytes_max: u64) -> io::Result<Option<OpenBatch>> {
+        let mut behind = last == Last::Glued || last == Last::Record(None);
+        let mut batch = None;
+        if let Last::Record(Some(seal)) = last {
+            if seal.more == 0 {
+                return Ok(None);
             }
-            (_, Some(seal), Some((batch_end, seq, _))) if seal.more > 0 && seal.batch_end() == batch_end && seal.seq + 1 == seq => {
+            batch = Some((seal.batch_end(), seal.seq, tail.start));
+        }
+        let mut mixed = false;
+        let mut lines = Backward::new(tail.start, line_bytes_max);
+        while let Some(span) = lines.next(file)? {
+            let found = Found::of(span, lines.bytes());
+            match (found.verdict, found.seal, batch) {
+                (Verdict::Blank, ..) => {}
+                (_, Some(seal), None) if seal.more == 0 => return Ok(None),
+                (_, Some(seal), None) => {
+                    mixed = behind;
+                    batch = Some((seal.batch_end(), seal.seq, span.start));
+                }
+                (_, Some(seal), Some((batch_end, seq, _))) if seal.more > 0 && seal.batch_end() == batch_end && seal.seq + 1 == seq => {
+                    mixed |= behind;
+                    batch = Some((batch_end, seal.seq, span.start));
+                }
+                (_, Some(_), Some(_)) => break,
+                // What stands before the lines of the batch seen so far may be its damaged first line, or stand among its lines.
+                (Verdict::Corrupt(_), None, Some(_)) => {
+                    mixed = true;
+                    break;
+                }
+                (_, None, _) => behind = true,
+            }
+            if batch.is_some() && tail.start - span.start > line_bytes_max {
                 mixed |= behind;
-                batch = Some((batch_end, seal.seq, span.start));
-            }
-            (_, Some(_), Some(_)) => break,
-            // What stands before the lines of the batch seen so far may be its damaged first line, or stand among its lines.
-            (Verdict::Corrupt(_), None, Some(_)) => {
-                mixed = true;
                 break;
             }
-            (_, None, _) => behind = true,
         }
-        if batch.is_some() && end - span.start > line_bytes_max {
-            mixed |= behind;
-            break;
-        }
+        Ok(batch.map(|(_, _, from)| if mixed { OpenBatch::Mixed } else { OpenBatch::Alone { from } }))
     }
-    Ok(batch.map(|(_, _, from)| if mixed { OpenBatch::Mixed } else { OpenBatch::Alone { from } }))
 }
 
 /// The numbers that the end of a file leaves to go on from.

@@ -110,7 +110,7 @@ impl Line<'_> {
         }
         let failed = |error: Error| error.on(&segment.path).at(offset).marked(mark);
         match self.payload() {
-            Some(payload) => serde_json::from_slice(payload).map_err(|error| failed(Error::json(ErrorKind::Decode, Attempt::Decode, error))),
+            Some(payload) => decode(payload).map_err(|error| failed(Error::json(ErrorKind::Decode, Attempt::Decode, error))),
             None => Err(failed(Error::new(ErrorKind::Decode, Attempt::Decode).detail("the line is no record"))),
         }
     }
@@ -119,6 +119,14 @@ impl Line<'_> {
     fn close(&mut self) -> Option<&mut u8> {
         let seal = self.found.seal?;
         self.bytes.get_mut(self.found.text.start + seal.close)
+    }
+}
+
+/// Checking all of the payload for UTF-8 first is faster than checking string by string.
+fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> serde_json::Result<T> {
+    match str::from_utf8(payload) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(payload),
     }
 }
 

@@ -154,3 +154,23 @@ impl Reader {
         self.damage.add(segment.position(found.span.start), found.span.len(), code);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+mod tests {
+    use super::*;
+
+    /// What a writer that has the lock appends next is none of what is resumed from.
+    #[test]
+    fn a_reader_that_was_given_an_end_reads_nothing_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j.jsonl");
+        std::fs::write(dir.path().join("j.000001.jsonl"), "1\n2\n").unwrap();
+        std::fs::write(&path, "3\n4\n").unwrap();
+        for (segment, offset, expected) in [(1, 0, 0), (1, 2, 1), (1, 4, 2), (2, 0, 2), (2, 2, 3), (2, 4, 4), (2, 99, 4)] {
+            let end = Position::new(segment, offset);
+            let reader = Reader::options().until(end).open(&path).unwrap();
+            assert_eq!(reader.records::<u64>().filter_map(Result::ok).count(), expected, "until {end:?}");
+        }
+    }
+}

@@ -108,6 +108,12 @@ impl ReadOptions {
         self
     }
 
+    /// Reads from an in-memory disk instead of the real one. Outside SemVer.
+    #[cfg(feature = "sim")]
+    pub fn disk(&mut self, disk: &crate::sim::SimDisk) -> &mut ReadOptions {
+        self.on(Disk { sim: Some(disk.clone()) })
+    }
+
     /// Opens the journal at `path`. Takes no lock and writes nothing, so a writer may be at work and the files may be read-only.
     ///
     /// What is appended later is not read. The time does not grow with the journal.

@@ -50,6 +50,11 @@ impl Search<'_> {
 
     fn seq(&self, seq: u64) -> Result<(Segment, u64)> {
         self.check_sealed()?;
+        self.first_from(seq)
+    }
+
+    /// The first record whose number is at least `seq`, or the end.
+    fn first_from(&self, seq: u64) -> Result<(Segment, u64)> {
         let mut next = Some(self.newest_that_begins_at_most_with(seq)?);
         while let Some(segment) = next {
             if let Some(line) = self.lines(&segment).first_from(seq).map_err(|error| segment.failed(error))? {
@@ -117,7 +122,7 @@ impl Search<'_> {
         }
         let mut segment = match self.segments.numbers().find(|number| *number == position.segment) {
             Some(number) => self.segments.get(number)?,
-            None => return Err(changed(&oldest, 0, format!("there is no segment {}", position.segment))),
+            None => return Err(changed(&self.segments.newest()?, position.offset, format!("there is no segment {}", position.segment))),
         };
         let mut offset = position.offset;
         while offset > segment.len() {
@@ -131,9 +136,10 @@ impl Search<'_> {
         Ok((segment, offset))
     }
 
+    /// Behind the line of a mark: looked for where the mark says, and if it has moved by its number.
     fn after(&self, mark: Mark) -> Result<(Segment, u64)> {
-        let here = match self.resolve(mark.start) {
-            Ok((segment, offset)) => self.line_at(&segment, offset)?.filter(|(_, found)| *found == mark_of(&mark)).map(|(end, _)| (segment, end)),
+        let here = match self.position(mark.start) {
+            Ok((segment, offset)) => self.line_at(&segment, offset)?.filter(|(_, proof)| *proof == Proof::of(&mark)).map(|(end, _)| (segment, end)),
             Err(error) if mark.seq.is_some() && error.kind() != ErrorKind::Io => None,
             Err(error) => return Err(error),
         };
@@ -144,12 +150,12 @@ impl Search<'_> {
         }
     }
 
-    /// Looks for a line that is no longer where its mark says, by its number.
     fn after_number(&self, seq: u64, mark: Mark) -> Result<(Segment, u64)> {
-        let (segment, offset) = self.seq(seq)?;
-        match self.line_at(&segment, offset)? {
-            Some((end, found)) if found == mark_of(&mark) => return Ok((segment, end)),
-            _ => {}
+        let (segment, offset) = self.first_from(seq)?;
+        if let Some((end, proof)) = self.line_at(&segment, offset)?
+            && proof == Proof::of(&mark)
+        {
+            return Ok((segment, end));
         }
         let oldest = self.segments.oldest()?;
         let first = self.lines(&oldest).first_sealed(u64::MAX).map_err(|error| oldest.failed(error))?;
@@ -165,12 +171,12 @@ impl Search<'_> {
         error.detail(format!("{what} with CRC {:08x} is not there", mark.crc))
     }
 
-    /// The number and CRC of the record at a boundary, and where its line ends.
-    fn line_at(&self, segment: &Segment, offset: u64) -> Result<Option<(u64, (Option<u64>, u32))>> {
+    /// Where the line of the record at a boundary ends, and what proves it.
+    fn line_at(&self, segment: &Segment, offset: u64) -> Result<Option<(u64, Proof)>> {
         let mut lines = Scanner::new(offset, segment.end, self.line_bytes_max);
         let Some(span) = lines.next(&segment.file).map_err(|error| segment.failed(error))? else { return Ok(None) };
         let found = Found::of(span, lines.bytes());
-        let proof = (found.seal.map(|seal| seal.seq), line::crc(&found, lines.bytes()));
+        let proof = Proof { seq: found.seal.map(|seal| seal.seq), crc: line::crc(&found, lines.bytes()) };
         Ok(found.is_record().then(|| (found.end(), proof)))
     }
 
@@ -222,9 +228,17 @@ fn is_given(found: &Found, behind: &mut Option<(Seal, bool)>) -> bool {
     is_given
 }
 
-/// What identifies a record: its number and CRC, or of a plain one the CRC where it stands.
-fn mark_of(mark: &Mark) -> (Option<u64>, u32) {
-    (mark.seq, mark.crc)
+/// What identifies a record: its number and CRC; of a plain one the CRC, where it stands.
+#[derive(PartialEq, Eq)]
+struct Proof {
+    seq: Option<u64>,
+    crc: u32,
+}
+
+impl Proof {
+    fn of(mark: &Mark) -> Proof {
+        Proof { seq: mark.seq, crc: mark.crc }
+    }
 }
 
 fn changed(segment: &Segment, offset: u64, why: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -16,8 +16,8 @@ use std::{
 
 use super::{Durability, Form, Known, Writer, open, reopen::Poison};
 use crate::{
-    append::{self, Failed, Lines, Stand},
-    encode::{Batch, Encoded},
+    append::{self, Failed, Lines},
+    encode::{Batch, Unit},
     error::{Attempt, Error, ErrorKind, Left, Result},
     lock::Lock,
     position::{Appended, Mark, Position},
@@ -29,97 +29,86 @@ use crate::{
 /// How long a writer that holds the lock trusts that its path names its file. Only a process that does not take the lock could change that.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
 
-/// Lines that are in the file.
+/// Units that are in the file.
 #[derive(Clone, Debug)]
-pub(super) struct Landing {
+pub(crate) struct Landing {
+    segment: u64,
     first_seq: Option<u64>,
     start: u64,
-    /// How many lines are there, from the first on.
-    pub(super) whole: usize,
+    /// How many units are there, from the first on.
+    pub(crate) whole: usize,
     fragment: Option<(u64, u64)>,
     bytes_by_others: u64,
     bytes_cut_by_others: u64,
 }
 
 impl Landing {
-    /// What is to be said of line `index`.
-    pub(super) fn appended(&self, encoded: &Encoded, index: usize, segment: u64) -> Appended {
-        let range = encoded.range(index);
-        let place = |offset: usize| Position::new(segment, self.start + offset as u64);
-        let mark = Mark {
-            seq: self.first_seq.map(|first| first + index as u64),
-            start: place(range.start),
-            end: place(range.end),
-            crc: encoded.crcs.get(index).copied().unwrap_or_default(),
-        };
-        Appended {
-            mark,
-            records: 1,
-            len: range.len() as u64,
-            bytes_by_others: if index == 0 { self.bytes_by_others } else { 0 },
-            bytes_cut_by_others: if index == 0 { self.bytes_cut_by_others } else { 0 },
-            fragment: self.fragment.filter(|_| index == 0).map(|(start, end)| (Position::new(segment, start), Position::new(segment, end))),
-        }
+    fn nothing(segment: u64) -> Landing {
+        Landing { segment, first_seq: None, start: 0, whole: 0, fragment: None, bytes_by_others: 0, bytes_cut_by_others: 0 }
     }
 
-    /// What is to be said of all lines as one batch.
-    pub(super) fn appended_batch(&self, encoded: &Encoded, segment: u64) -> Appended {
-        let first = self.appended(encoded, 0, segment);
-        let last = self.appended(encoded, self.whole.saturating_sub(1), segment);
-        Appended { mark: last.mark, records: self.whole as u64, len: encoded.bytes.len() as u64, ..first }
+    fn place(&self, offset: u64) -> Position {
+        Position::new(self.segment, offset)
     }
 }
 
 impl Writer {
-    /// Appends the records; all of them are in the file if this succeeds.
-    pub(super) fn commit(&mut self, batch: &Batch, stand: Stand, durability: Durability) -> Result<Landing> {
-        self.begin(batch, stand, durability)?;
-        let landing = self.commit_locked(batch, stand);
-        self.release();
-        let landing = landing?;
-        match self.settle_durability(durability) {
-            Ok(()) => Ok(landing),
-            Err(error) => {
-                let appended = match stand {
-                    Stand::Each => landing.appended(&self.encoded, 0, self.segment),
-                    Stand::Together => landing.appended_batch(&self.encoded, self.segment),
-                };
-                Err(error.leaving(Left::Whole(appended)))
-            }
+    /// Appends one unit.
+    pub(super) fn commit_one(&mut self, records: &Batch, unit: Unit, durability: Durability) -> Result<Appended> {
+        let (landing, result) = self.commit(records, &[unit], durability);
+        match result {
+            Ok(()) => Ok(self.appended(&landing, 0)),
+            Err(error) if landing.whole == 1 => Err(error.leaving(Left::Whole(self.appended(&landing, 0)))),
+            Err(error) => Err(error),
         }
     }
 
-    /// Appends the records; as many as [`Landing::whole`] says are in the file, whatever stopped the others.
-    pub(super) fn commit_each(&mut self, batch: &Batch, durability: Durability) -> (Landing, Result<()>) {
-        let nothing = Landing { first_seq: None, start: 0, whole: 0, fragment: None, bytes_by_others: 0, bytes_cut_by_others: 0 };
-        if let Err(error) = self.begin(batch, Stand::Each, durability) {
-            return (nothing, Err(error));
-        }
-        let written = self.write_locked(batch, Stand::Each);
-        self.release();
-        let (landing, stopped) = match written {
-            Ok(written) => written,
-            Err(error) => return (nothing, Err(error)),
-        };
+    /// Appends units in one write and one sync; as many as [`Landing::whole`] says are in the file, whatever stopped the others.
+    pub(super) fn commit(&mut self, records: &Batch, units: &[Unit], durability: Durability) -> (Landing, Result<()>) {
+        let (landing, stopped) = self.write(records, units, durability == Durability::Sync);
         let synced = if landing.whole > 0 { self.settle_durability(durability) } else { Ok(()) };
         let result = match (synced, stopped) {
-            (Ok(()), None) => Ok(()),
-            (Err(unsynced), Some(stopped)) => Err(unsynced.leaving(stopped.left().clone())),
-            (Err(error), None) | (Ok(()), Some(error)) => Err(error),
+            (Ok(()), stopped) => stopped,
+            (Err(unsynced), Ok(())) => Err(unsynced),
+            (Err(unsynced), Err(stopped)) => Err(unsynced.leaving(stopped.left().clone())),
         };
         (landing, result)
     }
 
-    /// Refuses what needs no lock to be refused, takes the lock, and sees that the file is still the one that the path names.
-    fn begin(&mut self, batch: &Batch, stand: Stand, durability: Durability) -> Result<()> {
+    /// Steps 1 to 5 but for the sync. A unit that is refused stops those behind it too.
+    pub(crate) fn write(&mut self, records: &Batch, units: &[Unit], syncs: bool) -> (Landing, Result<()>) {
+        if let Err(error) = self.begin(syncs) {
+            return (Landing::nothing(self.segment), Err(error));
+        }
+        let written = self.write_locked(records, units);
+        self.release();
+        written
+    }
+
+    /// What is to be said of a unit of the last write.
+    pub(crate) fn appended(&self, landing: &Landing, unit: usize) -> Appended {
+        let (Some(last), Some(end)) = (self.encoded.lasts.get(unit), self.encoded.ends.get(unit)) else { unreachable!("unit {unit} was written") };
+        let before = unit.checked_sub(1).and_then(|before| self.encoded.lasts.get(before)).map_or(0, |before| before.through);
+        let place = |offset: usize| landing.place(landing.start + offset as u64);
+        let first = unit == 0;
+        Appended {
+            mark: Mark {
+                seq: landing.first_seq.map(|first| first + last.through as u64 - 1),
+                start: place(last.start),
+                end: place(*end),
+                crc: last.crc,
+            },
+            records: (last.through - before) as u64,
+            len: (end - self.encoded.start_of(unit)) as u64,
+            bytes_by_others: if first { landing.bytes_by_others } else { 0 },
+            bytes_cut_by_others: if first { landing.bytes_cut_by_others } else { 0 },
+            fragment: landing.fragment.filter(|_| first).map(|(start, end)| (landing.place(start), landing.place(end))),
+        }
+    }
+
+    /// Refuses if poisoned, takes the lock, and sees that the file is still the one that the path names.
+    fn begin(&mut self, syncs: bool) -> Result<()> {
         self.check_poison(Attempt::Append)?;
-        if batch.is_empty() {
-            return Err(self.error(ErrorKind::Encode, Attempt::Append).detail("the batch has no records"));
-        }
-        if stand == Stand::Together && self.form == Form::Plain {
-            let detail = "a plain journal has no batches; `untorn seal IN OUT` makes a sealed copy";
-            return Err(self.error(ErrorKind::NotSealed, Attempt::Append).detail(detail));
-        }
         match self.scope {
             Lock::PerAppend => {
                 self.active.lock(self.wait, Attempt::Append)?;
@@ -130,7 +119,6 @@ impl Writer {
                 named
             }
             Lock::Held => {
-                let syncs = durability == Durability::Sync;
                 if !syncs && self.last_check.elapsed() < CHECK_EVERY {
                     return Ok(());
                 }
@@ -165,6 +153,7 @@ impl Writer {
         self.active = open::open_locked(&self.options, &path, self.wait)?;
         self.known = None;
         self.seen_end = None;
+        self.written = 0;
         self.synced = 0;
         self.segment = open::active_number(&self.active)?;
         self.look_again(None)?;
@@ -176,6 +165,7 @@ impl Writer {
     pub(super) fn start_counting(&mut self) {
         let end = self.known.map_or(0, |known| known.end);
         self.seen_end = Some(end);
+        self.written = end;
         self.synced = end;
         self.is_dirty = false;
     }
@@ -223,51 +213,61 @@ impl Writer {
         // Somebody truncated the file. Numbers that were given out are not given again, and the file is never made longer to where it ended.
         let cut = known.end.saturating_sub(size);
         tracing::warn!(path = %self.path().display(), from = known.end, to = size, "somebody truncated the journal");
+        self.written = self.written.min(size);
         self.synced = self.synced.min(size);
         Ok((self.look_again(Some(known.next_seq))?, cut))
     }
 
-    /// Steps 2 to 4 for records that must all be written.
-    pub(super) fn commit_locked(&mut self, batch: &Batch, stand: Stand) -> Result<Landing> {
-        let (landing, stopped) = self.write_locked(batch, stand)?;
-        stopped.map_or(Ok(landing), Err)
-    }
-
     /// Steps 2 to 4. What was written is told beside what stopped the rest.
-    fn write_locked(&mut self, batch: &Batch, stand: Stand) -> Result<(Landing, Option<Error>)> {
-        let (known, bytes_cut_by_others) = self.catch_up()?;
+    pub(super) fn write_locked(&mut self, records: &Batch, units: &[Unit]) -> (Landing, Result<()>) {
+        let (known, bytes_cut_by_others) = match self.catch_up() {
+            Ok(caught_up) => caught_up,
+            Err(error) => return (Landing::nothing(self.segment), Err(error)),
+        };
         let max = self.options.line_bytes_max;
         let encoded = match self.form {
-            Form::Sealed => self.encoded.seal(batch, known.next_seq, stand == Stand::Together, max),
-            Form::Plain => self.encoded.lay_plain(batch, max),
+            Form::Sealed => self.encoded.seal(records, units, known.next_seq, max),
+            Form::Plain => self.encoded.lay_plain(records, units, max),
         };
-        encoded.map_err(|error| error.on(self.path()).at(known.end))?;
-        let first_seq = (self.form == Form::Sealed).then_some(known.next_seq);
-        let bytes_by_others = self.seen_end.map_or(0, |seen| known.end.saturating_sub(seen));
-        let landing = |start, whole, fragment: Option<std::ops::Range<u64>>| {
-            let fragment = fragment.map(|range| (range.start, range.end));
-            Landing { first_seq, start, whole, fragment, bytes_by_others, bytes_cut_by_others }
+        let refused = encoded.map_err(|error| error.on(self.path()).at(known.end));
+        if self.encoded.ends.is_empty() {
+            return (Landing::nothing(self.segment), refused);
+        }
+        let landing = Landing {
+            segment: self.segment,
+            first_seq: (self.form == Form::Sealed).then_some(known.next_seq),
+            start: known.end,
+            whole: 0,
+            fragment: None,
+            bytes_by_others: self.seen_end.map_or(0, |seen| known.end.saturating_sub(seen)),
+            bytes_cut_by_others,
         };
-        let lines = Lines { bytes: &self.encoded.bytes, ends: &self.encoded.ends, stand };
+        let lines = Lines { bytes: &self.encoded.bytes, ends: &self.encoded.ends };
         match append::append(&self.active.file, &lines, known.end, self.options.rollback) {
             Ok(landed) => {
-                let end = landed.start + self.encoded.bytes.len() as u64;
-                self.known = Some(Known { end, next_seq: known.next_seq + batch.len() as u64 });
+                let whole = lines.ends.len();
+                let end = landed.start + lines.bytes.len() as u64;
+                self.known = Some(Known { end, next_seq: known.next_seq + self.encoded.records() as u64 });
                 self.seen_end = Some(end);
+                self.written = end;
                 self.is_dirty = true;
-                if let Some(range) = &landed.fragment {
-                    tracing::warn!(path = %self.path().display(), from = range.start, to = range.end, "a stranger wrote into an append");
+                let fragment = landed.fragment.map(|range| (range.start, range.end));
+                if let Some((from, to)) = fragment {
+                    tracing::warn!(path = %self.path().display(), from, to, "a stranger wrote into an append");
                 }
-                Ok((landing(landed.start, batch.len(), landed.fragment), None))
+                (Landing { start: landed.start, whole, fragment, ..landing }, refused)
             }
             Err(failed) => {
                 // The file says best where it ends now.
                 self.known = None;
                 self.seen_end = None;
                 let (start, whole) = (failed.rolled_back.start, failed.rolled_back.whole);
-                self.is_dirty |= whole > 0;
-                let landing = landing(start, whole, failed.fragment.clone());
-                Ok((landing, Some(self.stopped(failed, known.end))))
+                let fragment = failed.fragment.as_ref().map(|range| (range.start, range.end));
+                if whole > 0 {
+                    self.written = start + self.encoded.start_of(whole) as u64;
+                    self.is_dirty = true;
+                }
+                (Landing { start, whole, fragment, ..landing }, Err(self.stopped(failed, known.end)))
             }
         }
     }
@@ -300,11 +300,10 @@ impl Writer {
     }
 
     /// Syncs once. A failure poisons the writer: a second sync could say yes without the bytes being on the disk.
-    pub(super) fn sync_now(&mut self) -> Result<()> {
-        let end = self.seen_end.unwrap_or(self.synced);
+    pub(crate) fn sync_now(&mut self) -> Result<()> {
         match self.active.file.sync_data() {
             Ok(()) => {
-                self.synced = end;
+                self.synced = self.written;
                 self.is_dirty = false;
                 self.last_sync = Instant::now();
                 Ok(())

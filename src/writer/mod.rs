@@ -19,8 +19,7 @@ pub use self::options::{Durability, Format, Options};
 use self::reopen::Poison;
 use crate::{
     active::Active,
-    append::Stand,
-    encode::{Batch, Encoded},
+    encode::{Batch, Encoded, Unit},
     error::{Attempt, Error, ErrorKind, Result},
     lock::{Lock, LockWait},
     position::{Appended, Position},
@@ -69,7 +68,9 @@ pub struct Writer {
     known: Option<Known>,
     /// Where our last append ended: what is beyond it others appended.
     seen_end: Option<u64>,
-    /// Everything of ours before this offset was synced.
+    /// Just past our last line; where the file ended before the first.
+    written: u64,
+    /// Everything of ours before this offset was synced. Never greater than `written`.
     synced: u64,
     /// Something of ours was written since the last sync.
     is_dirty: bool,
@@ -172,10 +173,10 @@ impl Writer {
     fn append_single(&mut self, durability: Durability, encode: impl FnOnce(&mut Batch) -> Result<()>) -> Result<Appended> {
         let mut single = std::mem::take(&mut self.single);
         single.clear();
-        let appended = encode(&mut single).map_err(|error| error.on(self.path())).and_then(|()| self.commit(&single, Stand::Each, durability));
+        let appended = encode(&mut single).map_err(|error| error.on(self.path())).and_then(|()| self.commit_one(&single, Unit::Record, durability));
         single.shrink_to(SINGLE_BYTES_KEPT);
         self.single = single;
-        appended.map(|landing| landing.appended(&self.encoded, 0, self.segment))
+        appended
     }
 
     /// Appends records that stand or fall as one, after a crash too: readers give out all of them, or none.
@@ -187,8 +188,10 @@ impl Writer {
     /// Those of [`append`](Writer::append); [`NotSealed`](ErrorKind::NotSealed) in plain form, where nothing could tell half a batch from a whole
     /// one; [`TooLong`](ErrorKind::TooLong) if its lines together exceed the line limit; [`Encode`](ErrorKind::Encode) for a batch without records.
     pub fn append_batch(&mut self, batch: &Batch) -> Result<Appended> {
-        let landing = self.commit(batch, Stand::Together, self.options.durability)?;
-        Ok(landing.appended_batch(&self.encoded, self.segment))
+        if batch.is_empty() {
+            return Err(self.error(ErrorKind::Encode, Attempt::Append).detail("the batch has no records"));
+        }
+        self.commit_one(batch, Unit::Batch(batch.len()), self.options.durability)
     }
 
     /// Appends records in one write and one sync, each on its own: if the write fails halfway, those that are whole stay.
@@ -199,8 +202,8 @@ impl Writer {
         if records.is_empty() {
             return (Vec::new(), Ok(()));
         }
-        let (landing, result) = self.commit_each(records, self.options.durability);
-        let appended = (0..landing.whole).map(|index| landing.appended(&self.encoded, index, self.segment)).collect();
+        let (landing, result) = self.commit(records, &vec![Unit::Record; records.len()], self.options.durability);
+        let appended = (0..landing.whole).map(|unit| self.appended(&landing, unit)).collect();
         (appended, result)
     }
 

@@ -10,9 +10,8 @@ use super::{
 };
 use crate::{
     active::{Active, Place},
-    append::Stand,
     damage::Damage,
-    encode::{Batch, Encoded},
+    encode::{Batch, Encoded, Unit},
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         WINDOW_BYTES_DEFAULT,
@@ -45,6 +44,7 @@ impl Options {
             form: survey.form,
             known: None,
             seen_end: None,
+            written: 0,
             synced: 0,
             is_dirty: false,
             last_sync: Instant::now(),
@@ -65,7 +65,7 @@ impl Options {
         writer.tail_repair.damage = survey.damage;
         writer.start_counting();
         if let Some(record) = first_record.filter(|_| !survey.has_record) {
-            writer.commit_locked(&record, Stand::Each)?;
+            writer.write_locked(&record, &[Unit::Record]).1?;
             writer.settle_durability(self.durability)?;
         }
         writer.release();

@@ -1,1 +1,155 @@
-//! x
+//! The power is cut before every call, and every state that the disk could then be in is opened, appended to, and held against the ledger.
+//! While it is opened, the power is cut again.
+
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use base64::Engine as _;
+use untorn::{
+    TailRepair,
+    sim::{Bounds, OpMatch, SimDisk, Tear},
+};
+
+use crate::{
+    promises::{self, Told},
+    script::{Ledger, Manner, PATH, Recorder, Step, script},
+};
+
+const NEXT: &str = "{\"after\":\"the power cut\"}";
+
+/// How dense the cuts are: every byte in the long lane, every few bytes otherwise.
+fn stride() -> usize {
+    if std::env::var_os("UNTORN_LONG").is_some() { 1 } else { 11 }
+}
+
+/// Cuts the power before op `index` of the script, and tries what is left.
+fn cut_power_before(index: usize, manner: Manner, script: &[Step], states: &Arc<AtomicU64>) {
+    let disk = SimDisk::new();
+    disk.write_file("/j/other", "").unwrap();
+    let mut recorder = Recorder::new(&disk, manner);
+    let ledger: Ledger = recorder.ledger.clone();
+    let counted = states.clone();
+    let trouble = Arc::new(Mutex::new(None));
+    let told = trouble.clone();
+    disk.before(OpMatch::nth(index), move |disk| {
+        let ledger = ledger.lock().unwrap().clone();
+        let mut seen = HashSet::new();
+        for image in disk.crash_images(&Bounds::every(stride())).chain([disk.kill()]) {
+            counted.fetch_add(1, Ordering::Relaxed);
+            if seen.insert(content(&image))
+                && let Err(why) = recover(&image, manner, &ledger, &counted, 1)
+            {
+                let now = image.read_file(PATH).unwrap_or_default();
+                *told.lock().unwrap() = Some(format!("{why}\n{:?}\nfile now {}", image.origin(), String::from_utf8_lossy(&now)));
+                break;
+            }
+        }
+    });
+    recorder.run(script);
+    if let Some(why) = trouble.lock().unwrap().take() {
+        let ledger = recorder.ledger.lock().unwrap();
+        panic!("power cut before op {index}: {why}\nmanner {manner:?}\nledger {ledger:#?}");
+    }
+}
+
+fn content(disk: &SimDisk) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for path in disk.files() {
+        (disk.read_file(&path), path).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// Opens what a crash left, appends one record, and checks the promises; and crashes again before each call of that.
+fn recover(image: &SimDisk, manner: Manner, ledger: &[(String, Told)], states: &AtomicU64, depth: usize) -> Result<(), String> {
+    let before = image.read_file(PATH).unwrap_or_default();
+    let disk = image.kill();
+    let mut writer = manner.options(&disk).open(PATH).map_err(|error| format!("cannot open: {error} {error:?}"))?;
+    let repair = writer.tail_repair().clone();
+    let ops = disk.ops();
+    quarantine_has(&disk, &before, &repair)?;
+    writer.append_json(NEXT.as_bytes()).map_err(|error| format!("cannot append: {error:?}"))?;
+    drop(writer);
+    let after = disk.read_file(PATH).unwrap_or_default();
+    let mut ledger = ledger.to_vec();
+    ledger.push((NEXT.to_owned(), Told::There { durable: true }));
+    promises::check(&after, &ledger, true)?;
+    ledger.pop();
+    if repair.is_clean() || depth == 0 {
+        return Ok(());
+    }
+    // Something was repaired: crash in the middle of that too. What that leaves is opened a third time by the recursion, and is then clean.
+    let bounds = Bounds { stride: 97, tears: vec![Tear::Cut, Tear::SizeBeforeData, Tear::Stale], ..Bounds::default() };
+    for index in 0..ops {
+        let disk = image.kill();
+        let images = Arc::new(Mutex::new(Vec::new()));
+        let taken = images.clone();
+        let bounds = bounds.clone();
+        disk.before(OpMatch::nth(index), move |disk| taken.lock().unwrap().extend(disk.crash_images(&bounds).chain([disk.kill()])));
+        let _ = manner.options(&disk).open(PATH);
+        let mut seen = HashSet::new();
+        for again in images.lock().unwrap().drain(..) {
+            states.fetch_add(1, Ordering::Relaxed);
+            if seen.insert(content(&again)) {
+                recover(&again, manner, &ledger, states, depth - 1).map_err(|why| format!("crash before op {index} of recovery: {why}"))?;
+                third_run_is_clean(&again, manner)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// F35: whoever opens what a recovery left finds nothing to do.
+fn third_run_is_clean(image: &SimDisk, manner: Manner) -> Result<(), String> {
+    let disk = image.kill();
+    let open = || manner.options(&disk).open(PATH).map(|writer| writer.tail_repair().clone());
+    open().map_err(|error| format!("second run: {error}"))?;
+    let third = open().map_err(|error| format!("third run: {error}"))?;
+    if third.is_clean() || third.left_open_batch() { Ok(()) } else { Err(format!("third run: {third}")) }
+}
+
+/// P4: what was cut off is in quarantine, byte for byte, exactly once in the repair that took it.
+fn quarantine_has(disk: &SimDisk, before: &[u8], repair: &TailRepair) -> Result<(), String> {
+    let Some(removed) = repair.removed() else { return Ok(()) };
+    let range = removed.start.offset as usize..removed.end.offset as usize;
+    let quarantine = disk.durable_file(repair.quarantine().unwrap_or(Path::new(""))).ok_or("no durable quarantine")?;
+    let entries: Vec<serde_json::Value> = quarantine.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let last = entries.iter().rev().find(|entry| entry.get("before_len").is_some()).ok_or("no repair in quarantine")?;
+    let mut at = range.start;
+    for entry in entries.iter().filter(|entry| entry["repair"] == last["repair"] && entry.get("len").is_some()) {
+        let len = entry["len"].as_u64().unwrap() as usize;
+        let bytes = match (entry.get("text"), entry.get("base64")) {
+            (Some(text), _) => text.as_str().unwrap().as_bytes().to_vec(),
+            (None, Some(base64)) => base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap(),
+            (None, None) => vec![0; len],
+        };
+        if entry["offset"] != at || before.get(at..at + len) != Some(&bytes[..]) {
+            return Err(format!("quarantine is wrong at byte {at}: {entry}"));
+        }
+        at += len;
+    }
+    if at == range.end { Ok(()) } else { Err(format!("quarantine ends at byte {at}, not {}", range.end)) }
+}
+
+/// F20, F22, F23, F26, F27, F28, F29, F30, F31, F32, F35, F45, P1 to P4: every state that a power cut can leave, at every call, and again while recovering.
+#[test]
+fn every_state_that_a_power_cut_can_leave_is_recovered_from() {
+    let script = script(700);
+    let states = Arc::new(AtomicU64::new(0));
+    for manner in Manner::ALL {
+        let disk = SimDisk::new();
+        disk.write_file("/j/other", "").unwrap();
+        Recorder::new(&disk, manner).run(&script);
+        for index in 0..disk.ops() {
+            cut_power_before(index, manner, &script, &states);
+        }
+    }
+    println!("power cuts: {} states", states.load(Ordering::Relaxed));
+}

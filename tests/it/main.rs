@@ -5,10 +5,12 @@
     clippy::panic,
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
+    unreachable_pub,
     reason = "a test that fails should say where"
 )]
 
 mod append;
 mod open;
+mod reader;
 mod support;
 mod verify;

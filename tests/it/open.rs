@@ -154,11 +154,11 @@ fn a_link_is_followed_to_its_target() {
 #[test]
 fn new_files_are_their_owners_alone() {
     let journal = TestJournal::missing();
-    journal.open();
+    drop(journal.open());
     assert_eq!(journal.path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     std::fs::set_permissions(&journal.path, PermissionsExt::from_mode(0o640)).unwrap();
     journal.append_as_stranger("{\"torn");
-    journal.open();
+    drop(journal.open());
     let quarantine = journal.dir().join("j.jsonl.quarantine");
     assert_eq!(quarantine.metadata().unwrap().permissions().mode() & 0o777, 0o640, "the quarantine has the journal's mode");
 }
