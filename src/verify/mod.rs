@@ -145,6 +145,13 @@ impl VerifyOptions {
         self
     }
 
+    /// Works on an in-memory disk instead of the real one. Outside SemVer.
+    #[cfg(feature = "sim")]
+    pub fn disk(&mut self, disk: &crate::sim::SimDisk) -> &mut Self {
+        self.disk = Disk { sim: Some(disk.clone()) };
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn chunk_bytes(&mut self, bytes: u64) -> &mut Self {
         self.chunk_bytes = bytes;
