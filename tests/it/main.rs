@@ -13,3 +13,4 @@ mod append;
 mod open;
 mod reader;
 mod support;
+mod verify;
