@@ -10,6 +10,9 @@
 )]
 
 mod append;
+#[cfg(feature = "sim")]
+mod durability;
+mod lock;
 mod open;
 mod reader;
 mod support;
