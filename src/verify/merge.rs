@@ -100,11 +100,11 @@ impl<'a> Merge<'a> {
 
     /// Counts a run of records or blank lines, and compares its first line with the lines before.
     pub(super) fn place(&mut self, run: &Run, lines: &Lines) -> Flow<Option<Note>> {
-        let report = &mut self.recorder.report;
         let first = Lines { lines: 1, end: run.first_end, ..*lines };
+        let report = &mut self.recorder.report;
         let found = match &run.kind {
             Kind::Sealed(sealed) => {
-                self.recorder.report.sealed += lines.lines;
+                report.sealed += lines.lines;
                 self.join_batch(sealed, lines, &first)?;
                 self.plain = None;
                 self.numbers.go_on(sealed)

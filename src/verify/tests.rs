@@ -104,3 +104,22 @@ proptest! {
         prop_assert_eq!(sealed + plain, given.count() as u64);
     }
 }
+
+/// S2-13: a file that becomes shorter while it is verified is live, not damaged; what is gone is not counted.
+#[test]
+fn a_file_cut_meanwhile_is_live_and_not_damaged() {
+    for cut_at in [24, 28] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.jsonl");
+        std::fs::write(&path, "{\"k\":1}\n[\"k\",2]\n".repeat(500)).unwrap();
+        let report = VerifyOptions::new().threads(1).chunk_bytes(16).run(&path, &mut |progress| {
+            if progress.bytes_done == 16 {
+                std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(cut_at).unwrap();
+            }
+            ControlFlow::Continue(())
+        });
+        let report = report.unwrap();
+        assert_eq!((report.is_clean(), report.is_live(), report.bytes()), (true, true, cut_at));
+        assert_eq!(report.count(Code::InFlight), u64::from(cut_at == 28));
+    }
+}
