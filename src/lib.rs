@@ -1,5 +1,8 @@
 //! A crash-safe, append-only JSON Lines journal.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("untorn is built for Linux so far: locks, presence and durability are proved nowhere else");
+
 mod active;
 mod append;
 mod damage;
@@ -24,6 +27,7 @@ mod swap;
 mod sys;
 mod tail;
 mod undo;
+mod verify;
 mod writer;
 
 #[cfg(feature = "sim")]
@@ -32,7 +36,10 @@ pub use sys::sim;
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
-pub use format::verdict::{Code, Severity, Verdict};
+pub use format::{
+    json::Invalid as InvalidJson,
+    verdict::{Code, Severity, Verdict},
+};
 pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
@@ -41,4 +48,5 @@ pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};
+pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
 pub use writer::{Durability, Format, Options, Writer};

@@ -100,11 +100,11 @@ fn prove_ranges(plan: &RepairPlan, file: &File, size: u64) -> Result<()> {
 /// How many records a range holds, if it holds nothing but whole lines.
 fn whole_records(file: &File, start: u64, end: u64, line_bytes_max: u64) -> std::io::Result<Option<u64>> {
     let mut records = 0;
-    let mut batches = Batches::default();
+    let mut batches = Batches::new(line_bytes_max);
     let mut lines = Scanner::new(start, end, line_bytes_max);
     while let Some(span) = lines.next(file)? {
         let found = Found::of(span, lines.bytes());
-        let breaks_batch = found.seal.is_some_and(|seal| batches.take(&seal, Member::line(&span, 0)).is_some());
+        let breaks_batch = found.seal.is_some_and(|seal| batches.take(&seal, span.start..span.end, Member::line(&span, 0)).is_some());
         let is_whole = span.terminated && (found.is_record() || found.verdict == Verdict::Blank);
         if breaks_batch || !is_whole {
             return Ok(None);

@@ -1,13 +1,18 @@
-//! Which lines belong to a batch whose end is missing.
+//! Which lines belong to a batch that is not whole.
 //!
-//! The lines of a batch agree on the number of its last record, and their own numbers rise. A batch is whole when that record is there; a line
-//! that belongs to no batch, or to another one, before it shows that it is not. Other lines in between do not matter.
+//! The lines of a batch agree on the number of its last record, and their own numbers rise by one. A batch is whole if all of them up to that record
+//! are there, in no more bytes than a line may have. Other lines in between do not matter. Readers withhold what is not whole.
+
+use std::ops::Range;
 
 use crate::{format::seal::Seal, scan::Span};
 
 /// The batch that is being walked through, if there is one.
-#[derive(Debug, Default)]
-pub(super) struct Batches(Option<Open>);
+#[derive(Debug)]
+pub(super) struct Batches {
+    open: Option<Open>,
+    bytes_max: u64,
+}
 
 /// A batch whose last record has not been met.
 #[derive(Debug)]
@@ -16,9 +21,12 @@ pub(super) struct Open {
     end: u64,
     /// The number of its record met last. Less than `end`.
     last: u64,
+    start: u64,
     pub(super) members: Vec<Member>,
     /// Something else than blank lines stands among its lines or behind them.
     is_mixed: bool,
+    /// One of its records is not there, or they are too long together: nothing that follows makes it whole.
+    is_broken: bool,
 }
 
 /// Records of a batch.
@@ -37,36 +45,46 @@ impl Member {
 }
 
 impl Batches {
+    pub(super) fn new(line_bytes_max: u64) -> Batches {
+        Batches { open: None, bytes_max: line_bytes_max }
+    }
+
     /// No batch is waiting for its last record.
     pub(super) fn are_whole(&self) -> bool {
-        self.0.is_none()
+        self.open.is_none()
     }
 
     /// Something that is no sealed record, and not blank, was met.
     pub(super) fn mix(&mut self) {
-        if let Some(open) = &mut self.0 {
+        if let Some(open) = &mut self.open {
             open.is_mixed = true;
         }
     }
 
-    /// Counts a sealed record to its batch. Returned are the records of a batch whose end is missing, if the record shows that.
-    pub(super) fn take(&mut self, seal: &Seal, member: Member) -> Option<Vec<Member>> {
+    /// Counts the sealed record at `range` to its batch. Returned are the records of a batch that turns out not to be whole.
+    pub(super) fn take(&mut self, seal: &Seal, range: Range<u64>, member: Member) -> Option<Vec<Member>> {
         let goes_on = |open: &Open| open.end == seal.batch_end() && open.last < seal.seq;
-        let left = if self.0.as_ref().is_some_and(goes_on) { None } else { self.leave() };
-        match &mut self.0 {
-            _ if seal.more == 0 => self.0 = None,
+        let left = if self.open.as_ref().is_some_and(goes_on) { None } else { self.leave() };
+        match &mut self.open {
             Some(open) => {
+                open.is_broken |= open.last + 1 != seal.seq || range.end - open.start > self.bytes_max;
                 open.last = seal.seq;
                 open.add(member);
             }
-            None => self.0 = Some(Open { end: seal.batch_end(), last: seal.seq, members: vec![member], is_mixed: false }),
+            None if seal.more > 0 => {
+                let (end, last, start) = (seal.batch_end(), seal.seq, range.start);
+                self.open = Some(Open { end, last, start, members: vec![member], is_mixed: false, is_broken: false });
+            }
+            None => {}
         }
-        left.map(|open| open.members)
+        // A batch that was left and one that is complete are never met at once: a record that starts a batch does not end it.
+        let done = self.open.take_if(|open| open.last == open.end).filter(|done| done.is_broken);
+        left.or(done).map(|open| open.members)
     }
 
     /// The batch that is still waiting, where nothing more can come.
     pub(super) fn leave(&mut self) -> Option<Open> {
-        self.0.take()
+        self.open.take()
     }
 }
 

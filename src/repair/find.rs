@@ -62,7 +62,7 @@ pub(super) struct Stretch {
 pub(super) struct Saved {
     pub(super) start: u64,
     pub(super) end: u64,
-    /// It belongs to a batch whose end is missing.
+    /// It belongs to a batch that is not whole.
     is_withdrawn: bool,
 }
 
@@ -137,7 +137,7 @@ impl Survey {
     fn of(file: &File, boundary: u64, last: &LastLine, rules: &Rules) -> Result<Survey, Refusal> {
         let mut survey = Survey::default();
         let mut progress = Progress::default();
-        let mut batches = Batches::default();
+        let mut batches = Batches::new(rules.line_bytes_max);
         let mut is_damaged = false;
         let mut is_behind_corrupt = false;
         let mut lines = Scanner::new(0, boundary, rules.line_bytes_max);
@@ -153,7 +153,7 @@ impl Survey {
                     is_behind_corrupt = true;
                 }
                 (_, Some(seal)) => {
-                    is_damaged |= batches.take(&seal, Member::line(&span, 0)).is_some();
+                    is_damaged |= batches.take(&seal, span.start..span.end, Member::line(&span, 0)).is_some();
                     if std::mem::take(&mut is_behind_corrupt) {
                         survey.behind.push(Some(seal.seq));
                     }
@@ -196,7 +196,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(survey: &'a Survey, rules: &'a Rules) -> Walk<'a> {
         let damage = Damage { kept: survey.restart.kept, ..Damage::default() };
-        Walk { survey, rules, progress: survey.restart, batches: Batches::default(), passed: 0, is_behind_corrupt: false, damage }
+        Walk { survey, rules, progress: survey.restart, batches: Batches::new(rules.line_bytes_max), passed: 0, is_behind_corrupt: false, damage }
     }
 
     fn line(&mut self, span: &Span, bytes: &[u8]) -> Result<(), Refusal> {
@@ -209,24 +209,25 @@ impl<'a> Walk<'a> {
                 self.batches.mix();
                 self.damage.kept += 1;
             }
-            (_, Some(seal)) => self.sealed(&seal, Member::line(span, self.progress.lines)),
+            (_, Some(seal)) => self.sealed(&seal, span.start..span.end, self.progress.lines),
             _ => {}
         }
         Ok(())
     }
 
     /// A healthy sealed line.
-    fn sealed(&mut self, seal: &Seal, line: Member) {
+    fn sealed(&mut self, seal: &Seal, range: Range<u64>, line: u64) {
         if std::mem::take(&mut self.is_behind_corrupt) {
             self.passed += 1;
         }
         self.progress.seq = Some(seal.seq);
         self.damage.kept += 1;
-        self.join_batch(seal, line);
+        let member = Member::Lines { start: range.start, end: range.end, line, lines: 1 };
+        self.join_batch(seal, range, member);
     }
 
-    fn join_batch(&mut self, seal: &Seal, member: Member) {
-        if let Some(members) = self.batches.take(seal, member) {
+    fn join_batch(&mut self, seal: &Seal, range: Range<u64>, member: Member) {
+        if let Some(members) = self.batches.take(seal, range, member) {
             self.withdraw(members);
         }
     }
@@ -281,12 +282,12 @@ impl<'a> Walk<'a> {
             self.damage.saved.push(Saved { start: base + range.start as u64, end: base + end as u64, is_withdrawn: false });
             if let Shape::Sealed(seal) = seal::shape(text.get(range.clone()).unwrap_or_default()) {
                 self.progress.seq = Some(seal.seq);
-                self.join_batch(&seal, Member::Saved(index));
+                self.join_batch(&seal, base + range.start as u64..base + end as u64, Member::Saved(index));
             }
         }
     }
 
-    /// The records of a batch whose end is missing go to quarantine.
+    /// The records of a batch that is not whole go to quarantine.
     fn withdraw(&mut self, members: Vec<Member>) {
         for member in members {
             match member {
@@ -356,7 +357,7 @@ impl<'a> Walk<'a> {
         match seal {
             Some(seal) => {
                 self.progress.lines += 1;
-                self.sealed(seal, Member::Lines { start: tail.start, end: tail.rest_end, line, lines: 1 });
+                self.sealed(seal, tail.start..tail.rest_end, line);
             }
             None => {
                 self.batches.mix();

@@ -3,6 +3,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
     unreachable_pub,
@@ -10,8 +11,12 @@
 )]
 
 mod append;
+#[cfg(feature = "sim")]
+mod durability;
+mod lock;
 mod open;
 mod reader;
 mod repair;
 mod support;
 mod undo;
+mod verify;

@@ -269,6 +269,16 @@ fn an_open_batch_in_the_middle_is_moved_to_quarantine() {
     assert_eq!(journal.text(), whole.replace("x\n", ""), "damage between the lines of a whole batch does not break it");
 }
 
+/// Records stand or fall together: where one of a batch is lost, the others are moved away too.
+#[test]
+fn a_batch_that_lost_a_record_is_moved_to_quarantine() {
+    let (one, four) = (sealed("{\"id\":1", 1, 2), sealed("{\"id\":4", 4, 0));
+    let (two, three) = (sealed("{\"id\":2", 2, 1), sealed("{\"id\":3", 3, 0));
+    let journal = TestJournal::with_bytes(format!("{one}\n{}\n{three}\n{four}\n", two.replace("id", "ie")));
+    let repaired = repair(&journal);
+    assert_eq!((journal.text(), repaired.kept), (format!("{four}\n"), 1));
+}
+
 /// A record of a batch is salvaged, and completes it.
 #[test]
 fn a_salvaged_record_completes_its_batch() {
