@@ -118,7 +118,7 @@ impl RepairOptions {
     /// Repairs although a process that does not take the lock has the file open for writing. Default: that is refused.
     ///
     /// Such a process goes on writing into the old file. What it wrote until just after the swap is looked for and kept; what it writes later is only
-    /// in the backup.
+    /// in the backup, and nowhere if there is none.
     pub fn force(&mut self) -> &mut RepairOptions {
         self.is_forced = true;
         self

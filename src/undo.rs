@@ -4,7 +4,7 @@
 //! before that repair or an earlier one. So a repair that crashed before it changed anything, or that was undone, is passed over, and calling this
 //! again goes one repair further back.
 //!
-//! If nothing was appended since, the original takes the journal's place by the rules of [`swap`](crate::swap), and a crash leaves one of the two,
+//! If nothing was appended since, the original takes the journal's place by the rules of [`swap`], and a crash leaves one of the two,
 //! whole. Else it becomes a file of its own, and the journal stays as it is. The quarantine is only read.
 
 use std::{

@@ -2,7 +2,7 @@
 //!
 //! 1. Compare the file with the plan. Crash here: nothing has changed.
 //! 2. In place: what [`tail::take_off`] says. Else write the new file, keep the removed bytes in quarantine, and swap: what
-//!    [`swap`](crate::swap) says. Crash between quarantine and swap: the bytes are in both; the next repair finds them and writes them only once.
+//!    [`swap`] says. Crash between quarantine and swap: the bytes are in both; the next repair finds them and writes them only once.
 //! 3. Look at the replaced file again. Crash here: what a stranger wrote into it during the swap is in the backup only.
 
 use std::path::Path;
