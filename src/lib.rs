@@ -6,6 +6,7 @@ compile_error!("untorn is built for Linux so far: locks, presence and durability
 mod active;
 mod append;
 mod damage;
+mod edits;
 mod encode;
 mod error;
 pub mod format;
@@ -15,14 +16,17 @@ mod neighbours;
 mod position;
 mod quarantine;
 mod reader;
+mod repair;
 mod resume;
 mod rollback;
 mod salvage;
 mod scan;
 mod seek;
 mod segment;
+mod swap;
 mod sys;
 mod tail;
+mod undo;
 mod verify;
 mod writer;
 
@@ -39,8 +43,10 @@ pub use format::{
 pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
+pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use tail::{TailRepair, Unterminated};
+pub use undo::{Undone, undo_repair};
 pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
 pub use writer::{Durability, Format, Options, Writer};

@@ -18,5 +18,7 @@ mod hostile;
 mod lock;
 mod open;
 mod reader;
+mod repair;
 mod support;
+mod undo;
 mod verify;

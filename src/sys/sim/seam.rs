@@ -167,6 +167,10 @@ impl SimDir {
             if there { Ok(state.content.names_in(&self.path)) } else { Err(Errno::NOENT.into()) }
         })
     }
+
+    pub(crate) fn free_bytes(&self) -> io::Result<Option<u64>> {
+        self.disk.op(Op::new(OpKind::FreeBytes, &self.path), |state, _| Ok(state.free().map(|free| free as u64)))
+    }
 }
 
 impl SimFile {
@@ -184,6 +188,18 @@ impl SimFile {
 
     pub(crate) fn mode(&self) -> io::Result<u32> {
         self.op(OpKind::Mode, |state| Ok(state.inode_of(self.handle)?.mode))
+    }
+
+    pub(crate) fn links(&self) -> io::Result<u64> {
+        self.op(OpKind::Links, |state| state.links(self.handle))
+    }
+
+    pub(crate) fn own_like(&self, model: &SimFile) -> io::Result<()> {
+        self.op(OpKind::OwnLike, |state| {
+            let mode = state.inode_of(model.handle)?.mode;
+            state.inode_of_mut(self.handle)?.mode = mode;
+            Ok(())
+        })
     }
 
     pub(crate) fn size(&self) -> io::Result<u64> {

@@ -1,0 +1,102 @@
+//! Which lines belong to a batch whose end is missing.
+//!
+//! The lines of a batch agree on the number of its last record, and their own numbers rise. A batch is whole when that record is there; a line
+//! that belongs to no batch, or to another one, before it shows that it is not. Other lines in between do not matter.
+
+use crate::{format::seal::Seal, scan::Span};
+
+/// The batch that is being walked through, if there is one.
+#[derive(Debug, Default)]
+pub(super) struct Batches(Option<Open>);
+
+/// A batch whose last record has not been met.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// The number of its last record.
+    end: u64,
+    /// The number of its record met last. Less than `end`.
+    last: u64,
+    pub(super) members: Vec<Member>,
+    /// Something else than blank lines stands among its lines or behind them.
+    is_mixed: bool,
+}
+
+/// Records of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Member {
+    /// Neighbouring healthy lines.
+    Lines { start: u64, end: u64, line: u64, lines: u64 },
+    /// A salvaged record, by its place among them.
+    Saved(usize),
+}
+
+impl Member {
+    pub(super) fn line(span: &Span, line: u64) -> Member {
+        Member::Lines { start: span.start, end: span.end, line, lines: 1 }
+    }
+}
+
+impl Batches {
+    /// No batch is waiting for its last record.
+    pub(super) fn are_whole(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Something that is no sealed record, and not blank, was met.
+    pub(super) fn mix(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.is_mixed = true;
+        }
+    }
+
+    /// Counts a sealed record to its batch. Returned are the records of a batch whose end is missing, if the record shows that.
+    pub(super) fn take(&mut self, seal: &Seal, member: Member) -> Option<Vec<Member>> {
+        let goes_on = |open: &Open| open.end == seal.batch_end() && open.last < seal.seq;
+        let left = if self.0.as_ref().is_some_and(goes_on) { None } else { self.leave() };
+        match &mut self.0 {
+            _ if seal.more == 0 => self.0 = None,
+            Some(open) => {
+                open.last = seal.seq;
+                open.add(member);
+            }
+            None => self.0 = Some(Open { end: seal.batch_end(), last: seal.seq, members: vec![member], is_mixed: false }),
+        }
+        left.map(|open| open.members)
+    }
+
+    /// The batch that is still waiting, where nothing more can come.
+    pub(super) fn leave(&mut self) -> Option<Open> {
+        self.0.take()
+    }
+}
+
+impl Open {
+    fn add(&mut self, member: Member) {
+        match (self.members.last_mut(), member) {
+            (Some(Member::Lines { end, lines, .. }), Member::Lines { start, end: new_end, .. }) if *end == start => {
+                *end = new_end;
+                *lines += 1;
+            }
+            _ => self.members.push(member),
+        }
+    }
+
+    /// Where it starts, offset and line, if from there on there are only its lines and blank ones.
+    pub(super) fn alone(&self) -> Option<(u64, u64)> {
+        let all_lines = self.members.iter().all(|member| matches!(member, Member::Lines { .. }));
+        match self.members.first() {
+            Some(Member::Lines { start, line, .. }) if all_lines && !self.is_mixed => Some((*start, *line)),
+            _ => None,
+        }
+    }
+
+    /// How many of its records stand on healthy lines.
+    pub(super) fn records(&self) -> u64 {
+        let lines = self.members.iter().map(|member| if let Member::Lines { lines, .. } = member { *lines } else { 0 });
+        lines.sum()
+    }
+
+    pub(super) fn ends_at(&self, offset: u64) -> bool {
+        matches!(self.members.last(), Some(Member::Lines { end, .. }) if *end == offset)
+    }
+}
