@@ -20,6 +20,14 @@ pub(crate) struct Lines<'a> {
     pub(crate) ends: &'a [usize],
 }
 
+impl Lines<'_> {
+    /// How many units are whole within the first `len` bytes, and where the last of those ends.
+    pub(crate) fn whole_within(&self, len: usize) -> (usize, usize) {
+        let whole = self.ends.iter().take_while(|end| **end <= len).count();
+        (whole, whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0))
+    }
+}
+
 /// Lines that are in the file, whole and contiguous.
 #[derive(Debug)]
 pub(crate) struct Landed {

@@ -20,6 +20,7 @@ mod seek;
 mod segment;
 mod sys;
 mod tail;
+mod verify;
 mod writer;
 
 #[cfg(feature = "sim")]
@@ -35,4 +36,5 @@ pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use tail::{TailRepair, Unterminated};
+pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
 pub use writer::{Durability, Format, Options, Writer};

@@ -8,11 +8,9 @@
 
 use std::{io, ops::Range};
 
-use memchr::memmem;
-
 use crate::{
     append::Lines,
-    format::{LF, json},
+    format::{LF, json, line::Framed, verdict::Judged},
     sys::File,
 };
 
@@ -46,7 +44,7 @@ pub(crate) enum Rest {
     Nothing,
     /// A piece that stays.
     Fragment(Range<u64>),
-    /// The file could not be read.
+    /// It could not be found out.
     Unknown,
 }
 
@@ -63,23 +61,25 @@ pub(crate) fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usi
     if lines.bytes.starts_with(&found) {
         return take_back(file, lines, start, &found, how);
     }
-    leave(file, lines, start, written, &found)
+    leave(file, lines, start, written)
 }
 
 /// What was found is a strict prefix of our own bytes, and the file ends right after it.
 fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Rollback) -> RolledBack {
     let all = RolledBack { start, whole: lines.ends.len(), rest: Rest::Nothing, unfenced: false, error: None };
-    if found.len() + 1 == lines.bytes.len() && fence(file, found).is_ok() {
+    let lacks_lf = found.len() + 1 == lines.bytes.len();
+    if lacks_lf && complete(file, lines, start) {
         return all;
     }
-    let whole = lines.ends.iter().take_while(|end| **end <= found.len()).count();
-    let keep = whole.checked_sub(1).and_then(|last| lines.ends.get(last)).copied().unwrap_or(0);
+    let (whole, keep) = lines.whole_within(found.len());
     let kept = RolledBack { start, whole, rest: Rest::Nothing, unfenced: false, error: None };
     if keep == found.len() {
         return kept;
     }
     let fragment = start + keep as u64..start + found.len() as u64;
     let error = match how {
+        // What stands behind our bytes since they were looked at stays.
+        _ if lacks_lf && !file.size().is_ok_and(|size| size == fragment.end) => None,
         Rollback::Cut => match file.cut(fragment.start) {
             Ok(()) => return kept,
             Err(error) => Some(error),
@@ -88,39 +88,70 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
     };
     let torn = found.iter().rposition(|byte| *byte == LF).map_or(found, |lf| found.get(lf + 1..).unwrap_or_default());
     match fence(file, torn) {
-        Ok(()) if found.len() + 1 == lines.bytes.len() => all,
+        Ok(()) if lacks_lf && is_there(file, lines, start) => all,
         Ok(()) => RolledBack { rest: Rest::Fragment(fragment), error, ..kept },
         Err(fencing) => RolledBack { rest: Rest::Fragment(fragment), unfenced: true, error: error.or(Some(fencing)), ..kept },
     }
 }
 
-/// Somebody else's bytes stand among or in front of ours: every byte stays.
-fn leave(file: &File, lines: &Lines<'_>, start: u64, written: usize, found: &[u8]) -> RolledBack {
-    let ours = found.iter().zip(lines.bytes).take_while(|(found, ours)| found == ours).count();
-    if ours == 0 && written == 0 {
-        return behind_others(file, lines, start);
-    }
-    let fragment = start..start + ours.max(written) as u64;
-    let error = fence(file, b"").err();
-    RolledBack { start, whole: 0, rest: Rest::Fragment(fragment), unfenced: error.is_some(), error }
+/// Writes the LF that is all that is missing; `false` if the lines are not whole for it, as when a stranger wrote before the LF did.
+fn complete(file: &File, lines: &Lines<'_>, start: u64) -> bool {
+    // An error may be told of an LF that is there after all, and then a follower may have seen the line: the file is asked in any case.
+    let written = fence(file, b"");
+    (written.is_ok() && file.position().is_ok_and(|end| end == start + lines.bytes.len() as u64)) || is_there(file, lines, start)
 }
 
-/// The system took nothing and others appended meanwhile; but an error may be told after all was written, so ours is looked for behind theirs.
-fn behind_others(file: &File, lines: &Lines<'_>, start: u64) -> RolledBack {
+fn is_there(file: &File, lines: &Lines<'_>, start: u64) -> bool {
+    let mut found = vec![0; lines.bytes.len()];
+    file.read_full_at(&mut found, start).is_ok_and(|len| len == found.len()) && found == lines.bytes
+}
+
+/// Somebody else's bytes stand among or in front of ours: every byte stays.
+///
+/// An error may be told after bytes were taken, so the lines are looked for behind the place where they were to land, too.
+fn leave(file: &File, lines: &Lines<'_>, start: u64, written: usize) -> RolledBack {
     let mut found = vec![0; lines.bytes.len() + LOOK_BEHIND_BYTES];
     let found = match file.read_full_at(&mut found, start) {
         Ok(len) => found.get(..len).unwrap_or_default(),
-        Err(error) => return RolledBack { start, whole: 0, rest: Rest::Unknown, unfenced: false, error: Some(error) },
+        Err(error) => return unreadable(file, start, written, error),
     };
-    let at = memmem::find_iter(found, lines.bytes).find(|at| *at == 0 || found.get(at - 1) == Some(&LF));
-    match at {
-        Some(at) => RolledBack { start: start + at as u64, whole: lines.ends.len(), rest: Rest::Nothing, unfenced: false, error: None },
-        None => RolledBack { start, whole: 0, rest: Rest::Nothing, unfenced: false, error: None },
+    // The place where most of ours stands: where it was to land, or behind a line of somebody else's.
+    let boundaries = found.iter().enumerate().filter(|(_, byte)| **byte == LF).map(|(lf, _)| lf + 1);
+    let pieces = std::iter::once(0).chain(boundaries).map(|at| (at, common(found.get(at..).unwrap_or_default(), lines.bytes)));
+    let (at, ours) = pieces.max_by_key(|(at, ours)| (*ours, std::cmp::Reverse(*at))).unwrap_or_default();
+    let (whole, keep) = lines.whole_within(ours);
+    let left = RolledBack { start: start + at as u64, whole, rest: Rest::Nothing, unfenced: false, error: None };
+    let others = [found.get(..at).unwrap_or_default(), found.get(at + keep..).unwrap_or_default()];
+    let others_are_whole = others.iter().all(|others| others.split_inclusive(|byte| *byte == LF).all(is_whole));
+    if whole == lines.ends.len() || (written <= keep && others_are_whole) {
+        return left;
     }
+    if at + ours == found.len() {
+        // If the system said that it took nothing, what looks like a piece of ours may be somebody else's: it is not cut.
+        return take_back(file, lines, left.start, found.get(at..).unwrap_or_default(), Rollback::Fence);
+    }
+    let error = fence(file, b"").err();
+    // Of several units, a later one may be whole behind a first one that is spoilt; the next look at the file tells, not this one.
+    let rest = match lines.ends.len() - whole {
+        1 => Rest::Fragment(left.start + keep as u64..left.start + ours.max(written) as u64),
+        _ => Rest::Unknown,
+    };
+    RolledBack { rest, unfenced: error.is_some(), error, ..left }
+}
+
+/// How many bytes both begin with.
+fn common(found: &[u8], ours: &[u8]) -> usize {
+    found.iter().zip(ours).take_while(|(found, ours)| found == ours).count()
 }
 
 /// How far behind the place where a line was to land it is looked for.
 const LOOK_BEHIND_BYTES: usize = 1 << 20;
+
+/// A terminated line that is somebody's record, or blank.
+fn is_whole(line: &[u8]) -> bool {
+    let judged = line.strip_suffix(b"\n").map(|text| Judged::of(&Framed::new(text, false)));
+    matches!(judged, Some(Judged::Sealed(_) | Judged::Plain(_) | Judged::Blank))
+}
 
 /// The bytes cannot be read back. If some were taken, an LF behind them does no harm: at worst it is a blank line.
 fn unreadable(file: &File, start: u64, written: usize, error: io::Error) -> RolledBack {

@@ -11,7 +11,7 @@
 //! The start of a record that follows a fragment is found backwards from its end (see [`opening`]). There is at most one place where it can
 //! be, so nothing is tried twice, and the time for a line grows with its length, whatever the line holds.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use memchr::{memchr, memmem, memrchr};
@@ -24,9 +24,10 @@ use crate::format::{CRC_PREFIX, CRC_SUFFIX, CRC_TAIL_BYTES};
 
 /// How the objects of the healthy lines begin.
 ///
-/// Bounded, so that a journal whose keys are data cannot fill the memory: a key that found no place is not known.
+/// Bounded, so that a journal whose keys are data cannot fill the memory: a key that found no place is not known. The smallest keys stay, so what
+/// is known does not depend on the order of learning.
 #[derive(Debug, Default)]
-pub(crate) struct FirstKeys(HashSet<Box<[u8]>>);
+pub(crate) struct FirstKeys(BTreeSet<Box<[u8]>>);
 
 impl FirstKeys {
     const KEYS_MAX: usize = 1024;
@@ -35,8 +36,20 @@ impl FirstKeys {
     /// Keeps the first key of a healthy line.
     pub(crate) fn learn(&mut self, line: &[u8]) {
         let Some(key) = json::first_key(line) else { return };
-        if key.len() <= Self::KEY_BYTES_MAX && self.0.len() < Self::KEYS_MAX && !self.0.contains(key) {
-            self.0.insert(key.into());
+        if key.len() <= Self::KEY_BYTES_MAX && !self.0.contains(key) {
+            self.insert(key.into());
+        }
+    }
+
+    /// Learns what was learnt elsewhere.
+    pub(crate) fn join(&mut self, other: FirstKeys) {
+        other.0.into_iter().for_each(|key| self.insert(key));
+    }
+
+    fn insert(&mut self, key: Box<[u8]>) {
+        self.0.insert(key);
+        if self.0.len() > Self::KEYS_MAX {
+            self.0.pop_last();
         }
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod name;
 pub(crate) mod seal;
+pub(crate) mod tail;
 pub(crate) mod verdict;
 
 /// The version of the format that this page describes.

@@ -45,12 +45,13 @@ impl Walk {
         Ok(Some(found))
     }
 
-    /// Whether a line stands alone, or in a batch of which all is there.
+    /// Whether a line stands alone, or in a batch of which all is there. A batch ends with the first sealed line that is none of its own.
     fn is_of_whole_batch(&mut self, found: &Found) -> io::Result<bool> {
         let Some(seal) = found.seal else { return Ok(true) };
         if let Some(is_whole) = self.batch.as_mut().and_then(|batch| batch.take(&seal)) {
             return Ok(is_whole);
         }
+        self.batch = None;
         if seal.more == 0 {
             return Ok(true);
         }

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::{Form, Writer};
 use crate::{
     error::{Attempt, Error, ErrorKind, Result},
-    format::verdict::Verdict,
+    format::{LF, verdict::Verdict},
     judge::Found,
     scan::Scanner,
     sys::File,
@@ -88,7 +88,8 @@ impl Writer {
             if !proved {
                 return Err(refused("the line there cannot be proved").at(span.start));
             }
-            write_all_at(&again, lines.bytes(), span.start).map_err(|error| failed(error).at(span.start))?;
+            let written = write_all_at(&again, lines.bytes(), span.start).and_then(|()| write_all_at(&again, &[LF], span.end - 1));
+            written.map_err(|error| failed(error).at(span.start))?;
         }
         again.sync_data().map_err(|error| failed(error).at(self.synced))?;
         self.synced = size;

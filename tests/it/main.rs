@@ -10,6 +10,10 @@
 )]
 
 mod append;
+#[cfg(feature = "sim")]
+mod durability;
+mod lock;
 mod open;
 mod reader;
 mod support;
+mod verify;
