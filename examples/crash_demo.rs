@@ -136,41 +136,44 @@ fn demonstrate(directory: &Path) -> Outcome {
     for left_over in [&journal, &quarantine] {
         fs::remove_file(left_over).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
     }
-    println!("A recorder is killed in the middle of a session, and resumes it.\n");
-    tell("session", &format!("{}: {} records, {} bytes", session.display(), records.len(), grouped(text.len())));
-    tell("journal", &journal.display().to_string());
+    println!("A recorder is killed in the middle of a session, and resumes it.");
+    let what = format!("{}: {} records, {} bytes", session.display(), records.len(), grouped(text.len()));
+    tell("session", [what, format!("into {}", journal.display())]);
 
     let mut recorder = Recorder::start(&journal)?;
     for record in records.iter().take(KILLED_AFTER) {
         recorder.append(record)?;
     }
     let killed = recorder.kill()?;
-    tell("\nrecord", &bar(killed.durable, killed.appended, records.len()));
-    tell("", &format!("{} records are synced, {} more are only written", killed.durable, killed.appended - killed.durable));
-    let found = Reader::open(&journal)?.records::<IgnoredAny>().filter(Result::is_ok).count();
-    tell("\nkill -9", &format!("{found} of {} records are in the file: what a process wrote outlives it", killed.appended));
+    let sure = format!("{} records are synced, {} more are only written", killed.durable, killed.appended - killed.durable);
+    tell("record", [bar(killed.durable, killed.appended, records.len()), sure]);
+    let found = untorn::verify(&journal)?.records();
+    tell("kill -9", [format!("{found} of {} records are in the file: what a process wrote outlives it", killed.appended)]);
 
     let (torn, whole) = tear(&journal)?;
-    tell("\npower cut", &format!("line {found} stops after {} of its {} bytes:", grouped(torn.len()), grouped(whole)));
-    let end = torn.len().saturating_sub(66);
-    tell("", &format!("…{}", String::from_utf8_lossy(torn.get(end..).unwrap_or_default())));
+    let cut = format!("line {found} stops after {} of its {} bytes:", grouped(torn.len()), grouped(whole));
+    let end = torn.len().saturating_sub(60);
+    tell("power cut", [cut, format!("…{}", String::from_utf8_lossy(torn.get(end..).unwrap_or_default()))]);
+    let report = untorn::verify(&journal)?;
+    tell("verify", report.findings().iter().map(|found| format!("line {}, byte {}: {} ({})", found.line, found.offset, found.message, found.code)));
 
     let mut recorder = Recorder::start(&journal)?;
     let resumed = recorder.appended;
-    tell("\nresume", &recorder.repair);
-    tell("", &format!("{resumed} records read back; the next one is record {}", resumed + 1));
-    tell("", &format!("{} keeps those bytes", quarantine.display()));
-
+    let next = format!("{resumed} records read back, record {} is next", resumed + 1);
+    tell("resume", [recorder.repair.clone(), next]);
     for record in records.iter().skip(resumed) {
         recorder.append(record)?;
     }
     let durable = recorder.finish()?;
-    tell("\nrecord", &bar(durable, durable, records.len()));
+    tell("record", [bar(durable, durable, records.len())]);
 
-    check(&journal, &records)?;
-    tell("\nverify", &format!("{} records, numbers 1 to {0}, byte for byte as in the session", records.len()));
-    tell("", &format!("all {} that were synced before the crash are there, once; no damage", killed.durable));
+    compare(&journal, &records)?;
+    let report = untorn::verify(&journal)?;
+    report.is_clean().then_some(()).ok_or("the journal is damaged")?;
+    let whole = format!("clean: {} records, byte for byte those of the session", report.records());
+    tell("verify", [whole, format!("all {} that were synced before the crash are there, once", killed.durable)]);
     println!("\nLook: jq -c '[._seq, ._crc, .type, .timestamp]' {}", journal.display());
+    println!("      jq . {}", quarantine.display());
     Ok(())
 }
 
@@ -184,7 +187,7 @@ fn tear(journal: &Path) -> Outcome<(Vec<u8>, usize)> {
 }
 
 /// Every record is there, once, in order, with its number, and nothing else is.
-fn check(journal: &Path, records: &[&str]) -> Outcome {
+fn compare(journal: &Path, records: &[&str]) -> Outcome {
     let mut reader = Reader::open(journal)?;
     let mut expected = records.iter().zip(1..);
     while let Some(mut line) = reader.next_line()? {
@@ -193,13 +196,15 @@ fn check(journal: &Path, records: &[&str]) -> Outcome {
         same.then_some(()).ok_or_else(|| format!("line {number:?} is not the record that it should be"))?;
     }
     expected.next().is_none().then_some(()).ok_or("records are missing")?;
-    reader.damage().is_empty().then_some(()).ok_or("there is damage")?;
     Ok(())
 }
 
-fn tell(title: &str, words: &str) {
-    let (gap, title) = title.strip_prefix('\n').map_or(("", title), |title| ("\n", title));
-    println!("{gap}{title:<11}{words}");
+/// One step: its name, and what there is to say of it.
+fn tell(step: &str, lines: impl IntoIterator<Item = String>) {
+    println!();
+    for (at, line) in lines.into_iter().enumerate() {
+        println!("{:<11}{line}", if at == 0 { step } else { "" });
+    }
 }
 
 /// One cell per record: durable, only written, still to come.
