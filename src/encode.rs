@@ -95,12 +95,9 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotJson`] if the payload is not one JSON value; the detail says where and why. The batch is as before.
+    /// [`ErrorKind::NotJson`] if the payload is not one JSON value; [`Error::invalid_json`] says where and why. The batch is as before.
     pub fn add_json(&mut self, payload: &[u8]) -> Result<&mut Batch> {
-        json::validate(payload).map_err(|invalid| {
-            let detail = format!("byte {} of the payload: {}", invalid.at, invalid.reason);
-            Error::new(ErrorKind::NotJson, Attempt::Encode).detail(detail)
-        })?;
+        json::validate(payload).map_err(|invalid| Error::invalid(Attempt::Encode, invalid))?;
         let start = self.payloads.len();
         self.payloads.extend_from_slice(payload.trim_ascii());
         self.draft(start);
@@ -189,7 +186,7 @@ impl Encoded {
     pub(crate) fn lay_plain(&mut self, batch: &Batch, units: &[Unit], line_bytes_max: u64) -> Result<()> {
         self.encode(batch, units, line_bytes_max, |bytes, record| {
             if let Unit::Batch(_) = record.unit {
-                let detail = "a plain journal has no batches; `untorn seal IN OUT` makes a sealed copy";
+                let detail = "a plain journal has no batches";
                 return Err(Error::new(ErrorKind::NotSealed, Attempt::Append).detail(detail));
             }
             if seal::shape(record.payload) != Shape::Plain {

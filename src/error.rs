@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::position::{Appended, Mark, Position};
+use crate::{
+    format::json::Invalid,
+    position::{Appended, Mark, Position},
+};
 
 /// The result of everything here that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -45,6 +48,7 @@ struct Inner {
 enum Cause {
     Io(Arc<io::Error>),
     Json(Arc<serde_json::Error>),
+    Invalid(Invalid),
     Earlier(Error),
 }
 
@@ -173,6 +177,10 @@ impl Error {
         Error::new(kind, attempt).with(|inner| inner.cause = Some(Cause::Json(Arc::new(cause))))
     }
 
+    pub(crate) fn invalid(attempt: Attempt, cause: Invalid) -> Error {
+        Error::new(ErrorKind::NotJson, attempt).with(|inner| inner.cause = Some(Cause::Invalid(cause)))
+    }
+
     pub(crate) fn kinded(self, kind: ErrorKind) -> Error {
         self.with(|inner| inner.kind = kind)
     }
@@ -239,7 +247,15 @@ impl Error {
         match &self.0.cause {
             Some(Cause::Io(cause)) => cause.raw_os_error(),
             Some(Cause::Earlier(earlier)) => earlier.raw_os_error(),
-            Some(Cause::Json(_)) | None => None,
+            Some(Cause::Json(_) | Cause::Invalid(_)) | None => None,
+        }
+    }
+
+    /// Where and why a payload is not JSON, of an error of kind [`NotJson`](ErrorKind::NotJson).
+    pub fn invalid_json(&self) -> Option<&Invalid> {
+        match &self.0.cause {
+            Some(Cause::Invalid(invalid)) => Some(invalid),
+            _ => None,
         }
     }
 
@@ -300,6 +316,7 @@ impl std::error::Error for Error {
         match &self.0.cause {
             Some(Cause::Io(cause)) => Some(&**cause),
             Some(Cause::Json(cause)) => Some(&**cause),
+            Some(Cause::Invalid(cause)) => Some(cause),
             Some(Cause::Earlier(earlier)) => Some(earlier),
             None => None,
         }

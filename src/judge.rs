@@ -9,7 +9,8 @@ use crate::{
     format::{
         json::Kind,
         line::Framed,
-        seal::{self, Seal},
+        seal::Seal,
+        tail::Tail,
         verdict::{Code, Judged, Verdict},
     },
     scan::Span,
@@ -72,6 +73,6 @@ impl Found {
 
 /// `bytes` without the longest suffix of NULs and white space.
 fn without_nuls(bytes: &[u8]) -> &[u8] {
-    let kept = bytes.iter().rposition(|byte| *byte != 0 && !seal::is_space(*byte)).map_or(0, |last| last + 1);
+    let kept = bytes.iter().rposition(|byte| !Tail::is_filling(*byte)).map_or(0, |last| last + 1);
     bytes.get(..kept).unwrap_or_default()
 }

@@ -140,6 +140,9 @@
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("untorn is built for Linux so far: locks, presence and durability are proved nowhere else");
+
 mod active;
 mod append;
 mod damage;
@@ -169,7 +172,10 @@ pub use sys::sim;
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
-pub use format::verdict::{Code, Severity, Verdict};
+pub use format::{
+    json::Invalid as InvalidJson,
+    verdict::{Code, Severity, Verdict},
+};
 pub use lock::{Lock, LockWait};
 pub use position::{Appended, Mark, Position};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};

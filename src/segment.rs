@@ -71,17 +71,18 @@ impl Segments {
         let place = Place::find(disk, path, Attempt::OpenToRead)?;
         let failed = |error| Error::io(Attempt::OpenToRead, &place.path, error);
         for _ in 0..REPLACED_MAX {
-            let file = match disk.open_read(&place.path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                opened => Some(opened.map_err(failed)?),
+            let (file, missing) = match disk.open_read(&place.path) {
+                Ok(file) => (Some(file), None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (None, Some(error)),
+                Err(error) => return Err(failed(error)),
             };
             let id = file.as_ref().map(File::id).transpose().map_err(failed)?;
             let archived = archived(&place, id)?;
             if place.dir.id_of(&place.name).map_err(failed)? != id {
                 continue;
             }
-            if file.is_none() && (archived.is_empty() || !whole) {
-                return Err(failed(io::ErrorKind::NotFound.into()));
+            if let Some(missing) = missing.filter(|_| archived.is_empty() || !whole) {
+                return Err(failed(missing));
             }
             let mut segments = Segments { place, archived, active: None, whole };
             segments.active = file.map(|file| segments.active_segment(file)).transpose()?;

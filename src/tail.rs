@@ -21,16 +21,17 @@ use crate::{
     damage::Damage,
     error::{Attempt, Error, ErrorKind, Result},
     format::{
-        BOM, SEQ_MAX, json,
+        BOM, SEQ_MAX,
         seal::Seal,
-        verdict::{Code, Verdict},
+        tail,
+        verdict::{Code, Judged, Verdict},
     },
     judge::Found,
     position::Position,
     quarantine::{self, Plan, Removed},
     rollback::{self, Rollback},
     salvage,
-    scan::{self, Backward, Span},
+    scan::{self, Backward},
     sys::File,
 };
 
@@ -266,7 +267,7 @@ impl Tail {
             let room = block.get_mut(..wanted).unwrap_or_default();
             let read = file.read_full_at(room, from)?;
             let bytes = room.get(..read).unwrap_or_default();
-            let kept = bytes.iter().rposition(|byte| !matches!(byte, 0 | b' ' | b'\t' | b'\r')).map_or(0, |last| last + 1);
+            let kept = bytes.iter().rposition(|byte| !tail::Tail::is_filling(*byte)).map_or(0, |last| last + 1);
             has_nul |= bytes.get(kept..).unwrap_or_default().contains(&0);
             rest_end = from + kept as u64;
             if kept > 0 {
@@ -290,12 +291,12 @@ impl Tail {
 
     fn judge(&self, file: &File, rules: &Rules<'_>) -> io::Result<Last> {
         let rest = self.rest(file, rules)?;
-        let span = Span { start: self.start, end: self.rest_end, terminated: false, too_long: rest.is_empty() };
-        let found = Found::of(span, &rest);
-        Ok(match found.verdict {
-            Verdict::Corrupt(Code::NewerFormat) => Last::Newer,
-            Verdict::Sealed | Verdict::Plain if rules.unterminated == Unterminated::Keep => Last::Record(found.seal),
-            Verdict::Torn if begins_with_a_record(&rest) => Last::Glued,
+        let keep = rules.unterminated == Unterminated::Keep;
+        Ok(match tail::Tail::of(&rest) {
+            tail::Tail::Whole(Judged::Sealed(seal)) if keep => Last::Record(Some(seal)),
+            tail::Tail::Whole(_) if keep => Last::Record(None),
+            tail::Tail::Glued => Last::Glued,
+            tail::Tail::Newer => Last::Newer,
             _ => Last::Torn,
         })
     }
@@ -307,14 +308,6 @@ impl Tail {
             _ if self.has_nul && self.rest_end == self.start => Code::NulRun,
             _ => Code::TornTail,
         }
-    }
-}
-
-/// A whole object or array, and then more that is not white space.
-fn begins_with_a_record(text: &[u8]) -> bool {
-    match json::first_value(text) {
-        Ok((valid, end)) => matches!(valid.kind, json::Kind::Object | json::Kind::Array) && end < text.len(),
-        Err(_) => false,
     }
 }
 

@@ -34,13 +34,33 @@ pub(crate) struct Valid {
     pub(crate) lone_surrogate: bool,
 }
 
-/// Where and why a text stopped being JSON.
+/// Where and why a payload stopped being JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Invalid {
+pub struct Invalid {
     /// The offset of the first byte that fits no JSON text; the length of the text if it only ends early.
     pub(crate) at: usize,
     pub(crate) reason: Reason,
 }
+
+impl Invalid {
+    /// The offset in the payload of the first byte that fits no JSON text; its length if it only ends early.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What is wrong, in a few words.
+    pub fn reason(&self) -> impl fmt::Display + use<> {
+        self.reason
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {} of the payload: {}", self.at, self.reason)
+    }
+}
+
+impl std::error::Error for Invalid {}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {

@@ -95,7 +95,11 @@ impl Search<'_> {
             if boundary > segment.start || tail.is_some_and(|tail| tail.is_record()) {
                 let first_line = lines.first_sealed(1).map_err(failed)?;
                 let is_sealed = first_line.is_some() || lines.last_sealed(WINDOW_BYTES_DEFAULT).map_err(failed)?.is_some();
-                return if is_sealed { Ok(()) } else { Err(Error::new(ErrorKind::NotSealed, Attempt::Read).on(&segment.path)) };
+                return if is_sealed {
+                    Ok(())
+                } else {
+                    Err(Error::new(ErrorKind::NotSealed, Attempt::Read).on(&segment.path).detail("a plain journal has no numbers"))
+                };
             }
             next = self.segments.before(segment.number)?;
         }

@@ -10,7 +10,7 @@ use super::{FileId, Process};
 const PRESENCE_BYTE: i64 = 1 << 61;
 
 /// An open-file-description lock: it lives as long as the descriptor, and is seen in `/proc/PID/fdinfo`. See fcntl_locking(2).
-#[expect(clippy::cast_possible_truncation, reason = "libc has these small constants as wider integers than the fields they are made for")]
+#[expect(clippy::cast_possible_truncation, reason = "both constants are small; the struct has them as `short`")]
 pub(super) fn show_presence(file: &fs::File) -> io::Result<()> {
     let lock =
         nix::libc::flock { l_type: nix::libc::F_RDLCK as i16, l_whence: nix::libc::SEEK_SET as i16, l_start: PRESENCE_BYTE, l_len: 1, l_pid: 0 };

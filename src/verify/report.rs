@@ -226,6 +226,11 @@ impl Report {
         self.findings_total
     }
 
+    /// What was found, and how often: see [`count`](Report::count).
+    pub fn codes(&self) -> impl Iterator<Item = (Code, u64)> + '_ {
+        self.counts.iter().map(|(code, count)| (*code, *count))
+    }
+
     /// How often `code` was found: the sum of its findings' counts, kept or not.
     pub fn count(&self, code: Code) -> u64 {
         self.counts.get(&code).copied().unwrap_or_default()

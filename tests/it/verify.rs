@@ -219,6 +219,12 @@ fn other_line_separators_and_scalars_are_fine() {
     assert_eq!((report.findings_total(), report.records()), (0, 6));
 }
 
+/// C26: records stand in the order they were written in, whatever times they carry.
+#[test]
+fn timestamps_out_of_order_are_nobodys_business() {
+    assert_eq!(verify("{\"at\":\"2026-02-01\"}\n{\"at\":\"2026-01-01\"}\n").findings_total(), 0);
+}
+
 /// C17: the pieces of a record with a raw LF in a string are told, never joined.
 #[test]
 fn a_raw_newline_in_a_string_leaves_two_corrupt_lines() {

@@ -1,0 +1,122 @@
+//! The command line: its shape, and the values that several commands take.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum, builder::Styles};
+use jiff::fmt::friendly::SpanParser;
+use untorn::{Durability, Format, LockWait};
+
+use crate::{
+    cmd::{append, cat, tail, verify},
+    exit, say,
+};
+
+const STYLES: Styles = Styles::plain().header(say::TITLE).usage(say::TITLE).literal(say::STRONG);
+
+/// A crash-safe, append-only JSON Lines journal: nothing torn, nothing glued, nothing lost.
+///
+/// Records go to stdout, words to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "untorn", version, styles = STYLES, max_term_width = 80, after_help = exit::help())]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Line {
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: When,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Append(append::Args),
+    Cat(cat::Args),
+    Tail(tail::Args),
+    Verify(verify::Args),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Reads the command line and settles the colours; ends the process on a usage error.
+pub(crate) fn parse() -> Command {
+    let line = Line::parse();
+    let choice = match line.color {
+        When::Auto => anstream::ColorChoice::Auto,
+        When::Always => anstream::ColorChoice::Always,
+        When::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+    line.command
+}
+
+/// A journal to append to.
+pub(crate) fn journal(argument: OsString) -> Result<PathBuf, String> {
+    if argument == "-" { Err("records cannot be appended to stdout; `./-` names a file".to_owned()) } else { Ok(argument.into()) }
+}
+
+pub(crate) fn durability(argument: &str) -> Result<Durability, String> {
+    match argument {
+        "always" => Ok(Durability::Sync),
+        "never" => Ok(Durability::Os),
+        _ => duration(argument).map(Durability::Interval),
+    }
+}
+
+pub(crate) fn lock_wait(argument: &str) -> Result<LockWait, String> {
+    match argument {
+        "never" => Ok(LockWait::Never),
+        "forever" => Ok(LockWait::Forever),
+        _ => duration(argument).map(LockWait::For),
+    }
+}
+
+fn duration(argument: &str) -> Result<Duration, String> {
+    SpanParser::new().parse_unsigned_duration(argument).map_err(|_| "not a duration such as `500ms`, `2s` or `1m`".to_owned())
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FormArg {
+    /// What the file has already; sealed for a new one
+    Auto,
+    /// Each line carries its number and its CRC
+    Sealed,
+    /// Each line is the payload and nothing else
+    Plain,
+}
+
+impl From<FormArg> for Format {
+    fn from(form: FormArg) -> Format {
+        match form {
+            FormArg::Auto => Format::Auto,
+            FormArg::Sealed => Format::Sealed,
+            FormArg::Plain => Format::Plain,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, millis) in [("500ms", 500), ("2s", 2000), ("1m", 60_000), ("1m 30s", 90_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "2", "-1s", "soon", "99999999999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

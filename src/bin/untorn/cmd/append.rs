@@ -1,0 +1,366 @@
+//! `untorn append`: each line of stdin becomes a record.
+//!
+//! Lines that have come in are appended as one group, in one write and with one sync, and acknowledged before more is read. A line that is no
+//! record stops it there, and what came before stays.
+
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use serde::Serialize;
+use untorn::{Appended, Batch, Durability, Error, ErrorKind, Left, Lock, LockWait, Writer, format::LINE_BYTES_MAX_DEFAULT};
+
+use crate::{
+    args::{self, FormArg},
+    exit::{Exit, Stop, help},
+    finding,
+    input::{Input, Line, Place, Waited},
+    interrupt,
+    output::Output,
+    say,
+    text::{self, Shown},
+};
+
+/// Append each line of stdin as a record
+///
+/// The file is created if it is missing, and its tail repaired if it is torn. Lines that have come in are written as one group; blank lines
+/// are skipped. A line that is not JSON stops it there, with what came before appended.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+pub(crate) struct Args {
+    /// The journal
+    #[arg(value_name = "FILE", value_parser = OsStringValueParser::new().try_map(args::journal))]
+    file: PathBuf,
+
+    /// When a record is on the disk: `always` before the next one, `never` when the system likes, or at least every DURATION such as `500ms`
+    #[arg(long, value_name = "always|never|DURATION", default_value = "always", value_parser = args::durability)]
+    sync: Durability,
+
+    /// The form of the lines
+    #[arg(long, value_name = "FORM", default_value = "auto")]
+    format: FormArg,
+
+    /// Append all of stdin as one batch: after a crash, all of it is there or none
+    #[arg(long)]
+    batch: bool,
+
+    /// Leave out lines that are no records, and go on; the exit status is 1 all the same
+    #[arg(long)]
+    skip_invalid: bool,
+
+    /// How long to wait while another process has the lock
+    #[arg(long, value_name = "never|forever|DURATION", default_value = "10s", value_parser = args::lock_wait)]
+    lock_wait: LockWait,
+
+    /// Print where each record is, as soon as it is as safe as `--sync` asks for
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
+    interrupt::survive_file_size_limit();
+    let mut options = Writer::options();
+    options.durability(args.sync).format(args.format.into()).lock(Lock::PerAppend, args.lock_wait);
+    let writer = options.open(&args.file)?;
+    let mut session = Session {
+        args,
+        writer,
+        acknowledgements: args.json.then(Output::new),
+        tail_repair: String::new(),
+        appended: 0,
+        last_seq: None,
+        exit: Exit::Done,
+    };
+    session.tell_tail_repair();
+    let input = Input::stdin(LINE_BYTES_MAX_DEFAULT);
+    let ended = if args.batch { session.append_batch(input)? } else { session.append_groups(input)? };
+    session.close(ended)
+}
+
+/// One run of the command.
+struct Session<'a> {
+    args: &'a Args,
+    writer: Writer,
+    /// `None` too when nobody reads them any more.
+    acknowledgements: Option<Output>,
+    /// What was told of it last.
+    tail_repair: String,
+    appended: u64,
+    last_seq: Option<u64>,
+    exit: Exit,
+}
+
+/// Records encoded from lines, and where the lines are.
+#[derive(Default)]
+struct Group {
+    records: Batch,
+    places: Vec<Place>,
+}
+
+/// Whether to go on after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// All input is dealt with.
+    Through,
+    /// At a line that is no record, or a failure; it has been told.
+    Early,
+    Interrupted,
+}
+
+/// What is printed for each record, or for a whole batch.
+#[derive(Serialize)]
+struct Acknowledgement {
+    schema: &'static str,
+    seq: Option<u64>,
+    segment: u64,
+    offset: u64,
+    len: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<u64>,
+}
+
+impl Group {
+    /// Adds the record on a line, if there is one.
+    fn add(&mut self, line: &Line<'_>) -> untorn::Result<()> {
+        if !line.bytes.trim_ascii().is_empty() {
+            self.records.add_json(line.bytes)?;
+            self.places.push(line.place);
+        }
+        Ok(())
+    }
+}
+
+impl Session<'_> {
+    fn append_groups(&mut self, mut input: Input) -> Result<Ended, Stop> {
+        loop {
+            match input.wait()? {
+                Waited::Lines => {}
+                Waited::Ended => return Ok(Ended::Through),
+                Waited::Interrupted => return Ok(Ended::Interrupted),
+            }
+            let mut group = Group::default();
+            let mut refused = None;
+            while let Some(line) = input.next_line() {
+                let Err(refusal) = refusal_of_long(&line).map_or_else(|| group.add(&line).map_err(Refusal::from), Err) else { continue };
+                if !self.args.skip_invalid {
+                    refused = Some((line.place, refusal));
+                    break;
+                }
+                self.refuse(&refusal, line.place, line.bytes);
+            }
+            if self.append_group(&group, &input)? == Ended::Early {
+                return Ok(Ended::Early);
+            }
+            if let Some((place, refusal)) = refused {
+                self.refuse(&refusal, place, input.again(place));
+                self.tell_where_it_stopped(place.number);
+                return Ok(Ended::Early);
+            }
+        }
+    }
+
+    fn append_group(&mut self, group: &Group, input: &Input) -> Result<Ended, Stop> {
+        let (appended, result) = self.writer.append_all(&group.records);
+        self.tell_tail_repair();
+        match result {
+            Ok(()) => self.acknowledge(&appended).map(|()| Ended::Through),
+            Err(error) if is_refusal(&error) => {
+                self.acknowledge(&appended)?;
+                self.append_one_by_one(group.places.get(appended.len()..).unwrap_or_default(), input)
+            }
+            Err(error) => {
+                let is_durable = error.kind() != ErrorKind::DurabilityUnknown;
+                if is_durable {
+                    self.acknowledge(&appended)?;
+                }
+                let unsure = if is_durable { 0 } else { appended.len() as u64 };
+                let next = group.places.get(appended.len()).or(group.places.last()).map_or(0, |place| place.number);
+                self.fail(&error, unsure, next);
+                Ok(Ended::Early)
+            }
+        }
+    }
+
+    /// Appends what is left of a group in which the journal refuses some line.
+    fn append_one_by_one(&mut self, places: &[Place], input: &Input) -> Result<Ended, Stop> {
+        for place in places {
+            match self.writer.append_json(input.again(*place)) {
+                Ok(appended) => self.acknowledge(&[appended])?,
+                Err(error) if is_refusal(&error) => {
+                    self.refuse(&Refusal::from(error), *place, b"");
+                    if !self.args.skip_invalid {
+                        self.tell_where_it_stopped(place.number);
+                        return Ok(Ended::Early);
+                    }
+                }
+                Err(error) => {
+                    self.fail(&error, u64::from(matches!(error.left(), Left::Whole(_))), place.number);
+                    return Ok(Ended::Early);
+                }
+            }
+        }
+        Ok(Ended::Through)
+    }
+
+    fn append_batch(&mut self, mut input: Input) -> Result<Ended, Stop> {
+        let mut group = Group::default();
+        let mut bytes = 0;
+        loop {
+            match input.wait()? {
+                Waited::Lines => {}
+                Waited::Ended => break,
+                Waited::Interrupted => return Ok(Ended::Interrupted),
+            }
+            while let Some(line) = input.next_line() {
+                bytes += line.bytes.len() as u64;
+                let too_long = (bytes > LINE_BYTES_MAX_DEFAULT).then(|| Refusal::too_long("stdin is longer than a batch may be"));
+                let Err(refusal) = too_long.map_or_else(|| group.add(&line).map_err(Refusal::from), Err) else { continue };
+                self.refuse(&refusal, line.place, line.bytes);
+                if !self.args.skip_invalid || bytes > LINE_BYTES_MAX_DEFAULT {
+                    say::message("nothing appended: a batch is whole or not at all");
+                    return Ok(Ended::Early);
+                }
+            }
+        }
+        if group.records.is_empty() {
+            return Ok(Ended::Through);
+        }
+        let appended = self.writer.append_batch(&group.records)?;
+        self.tell_tail_repair();
+        self.acknowledge(&[appended])?;
+        Ok(Ended::Through)
+    }
+
+    /// Counts records that are in the file as safely as was asked, and says so if that was asked too.
+    fn acknowledge(&mut self, appended: &[Appended]) -> Result<(), Stop> {
+        for appended in appended {
+            self.appended += appended.records();
+            self.last_seq = appended.seq();
+            self.print(&Acknowledgement::of(appended, self.args.batch))?;
+        }
+        let flushed = self.acknowledgements.as_mut().map_or(Ok(()), Output::flush);
+        self.heard(flushed)
+    }
+
+    fn print(&mut self, acknowledgement: &Acknowledgement) -> Result<(), Stop> {
+        let printed = self.acknowledgements.as_mut().map_or(Ok(()), |output| output.json(acknowledgement));
+        self.heard(printed)
+    }
+
+    /// That nobody reads the acknowledgements any more is no reason to drop records.
+    fn heard(&mut self, printed: Result<(), Stop>) -> Result<(), Stop> {
+        match printed {
+            Err(Stop::Unread) => {
+                self.acknowledgements = None;
+                Ok(())
+            }
+            printed => printed,
+        }
+    }
+
+    fn close(self, ended: Ended) -> Result<Exit, Stop> {
+        let Session { args, writer, appended, last_seq, exit, .. } = self;
+        // With `--sync never`, closing must not sync either.
+        if args.sync != Durability::Os && exit < Exit::Failed {
+            writer.close()?;
+        }
+        if ended == Ended::Interrupted {
+            say::message(format_args!("interrupted; {} appended", text::count(appended, "record")));
+            return Ok(Exit::Interrupted);
+        }
+        if ended == Ended::Through && !args.json && io::stderr().is_terminal() {
+            let last = last_seq.map(|seq| format!(", the last one #{}", text::grouped(seq))).unwrap_or_default();
+            say::message(format_args!("{}: {} appended{last}", Shown(args.file.display()), text::count(appended, "record")));
+        }
+        Ok(exit)
+    }
+
+    fn tell_tail_repair(&mut self) {
+        let repair = self.writer.tail_repair();
+        if repair.is_clean() {
+            return;
+        }
+        let repair = repair.to_string();
+        if repair != self.tail_repair {
+            say::message(format_args!("{}: {repair}", Shown(self.args.file.display())));
+            self.tail_repair = repair;
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, place: Place, line: &[u8]) {
+        self.exit = self.exit.max(Exit::Damage);
+        finding::refused_line(place.number, refusal.at, place.offset, refusal.code, &refusal.reason, line);
+    }
+
+    fn tell_where_it_stopped(&self, line: u64) {
+        say::message(format_args!("{} appended; nothing from line {line} on", text::count(self.appended, "record")));
+        say::hint("`--skip-invalid` leaves such lines out and goes on");
+    }
+
+    /// Tells why it cannot go on, and what is in the file: `unsure` records beyond those acknowledged, and then nothing from line `next` on.
+    fn fail(&mut self, error: &Error, unsure: u64, next: u64) {
+        self.exit = Exit::Failed;
+        say::error(error);
+        let appended = text::count(self.appended, "record");
+        let next = text::grouped(next);
+        say::message(match (unsure, error.left()) {
+            (0, Left::Unknown) => format!("{appended} appended; whether line {next} is in the file is unknown"),
+            (0, _) => format!("{appended} appended; nothing from line {next} on"),
+            (unsure, _) => format!("{appended} appended; {} more may be gone after a power cut", text::count(unsure, "record")),
+        });
+        say::way_out(error);
+    }
+}
+
+impl Acknowledgement {
+    fn of(appended: &Appended, is_batch: bool) -> Acknowledgement {
+        let end = appended.mark().end;
+        Acknowledgement {
+            schema: "untorn.append.v1",
+            seq: appended.seq(),
+            segment: end.segment,
+            offset: end.offset.saturating_sub(appended.len()),
+            len: appended.len(),
+            records: is_batch.then(|| appended.records()),
+        }
+    }
+}
+
+/// Why a line is no record of this journal.
+struct Refusal {
+    code: &'static str,
+    reason: String,
+    /// The byte of the line that does not fit.
+    at: usize,
+}
+
+impl Refusal {
+    fn too_long(reason: impl Into<String>) -> Refusal {
+        Refusal { code: "too-long", reason: reason.into(), at: 0 }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        match (error.invalid_json(), error.kind()) {
+            (Some(invalid), _) => Refusal { code: "not-json", reason: invalid.reason().to_string(), at: invalid.at() },
+            (None, ErrorKind::SealedPayload) => Refusal { code: "sealed-payload", reason: "it ends like a sealed line".to_owned(), at: 0 },
+            (None, _) => Refusal::too_long(limit()),
+        }
+    }
+}
+
+fn refusal_of_long(line: &Line<'_>) -> Option<Refusal> {
+    line.is_over_limit.then(|| Refusal::too_long(limit()))
+}
+
+fn limit() -> String {
+    format!("longer than a line may be, {} bytes", text::grouped(LINE_BYTES_MAX_DEFAULT))
+}
+
+/// Whether the record was at fault, not the journal.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotJson | ErrorKind::SealedPayload | ErrorKind::TooLong)
+}

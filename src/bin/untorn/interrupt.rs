@@ -1,0 +1,52 @@
+//! What happens on ^C: the step at hand is finished, and nothing new begun.
+
+use std::time::Duration;
+
+/// How long a step may go on after ^C. An append may wait for a lock, or for whoever reads our output; ending it there tears nothing.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Ends the process at once on ^C: for commands that only read.
+pub(crate) fn end_at_once() {
+    on_interrupt(Duration::ZERO, || {});
+}
+
+/// Calls `tell` on ^C, on a thread of its own, and ends the process a little later, or at a second ^C, whatever it is doing.
+pub(crate) fn end_after(tell: impl FnOnce() + Send + 'static) {
+    on_interrupt(GRACE, tell);
+}
+
+#[cfg(unix)]
+fn on_interrupt(grace: Duration, tell: impl FnOnce() + Send + 'static) {
+    use std::{process::exit, thread};
+
+    use crate::{exit::Exit, source};
+
+    fn end() -> ! {
+        source::forget_stdin();
+        exit(Exit::Interrupted as i32)
+    }
+
+    // Without a handler, ^C ends the process as well; there is nothing to be said.
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]) else { return };
+    thread::spawn(move || {
+        signals.forever().next();
+        if !grace.is_zero() {
+            thread::spawn(move || {
+                thread::sleep(grace);
+                end();
+            });
+            tell();
+            signals.forever().next();
+        }
+        end();
+    });
+}
+
+#[cfg(not(unix))]
+fn on_interrupt(_: Duration, _: impl FnOnce() + Send + 'static) {}
+
+/// Makes the limit on the size of files an error of the write that meets it; by default the system ends the process there.
+pub(crate) fn survive_file_size_limit() {
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::new(false.into()));
+}

@@ -1,0 +1,110 @@
+//! The journals in a directory: each one once, whatever files it is made of.
+//!
+//! Archived segments belong to their journal. Quarantines and backups have other endings; the copies that sync tools make of a file they could
+//! not merge look like journals, and are told by their names.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+const EXTENSIONS: [&str; 2] = ["jsonl", "ndjson"];
+
+/// At least so many digits number an archived segment.
+const SEGMENT_DIGITS: usize = 6;
+
+/// Finds the journals under `dir`, sorted by name. A directory that cannot be read is told to `on_error`.
+pub(crate) fn under(dir: &Path, on_error: &mut impl FnMut(&Path, io::Error)) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        let mut names = BTreeSet::new();
+        match list(&dir, &mut names) {
+            Ok(inner) => dirs.extend(inner),
+            Err(error) => on_error(&dir, error),
+        }
+        let journals = names.iter().filter(|name| !original(name).is_some_and(|original| names.contains(&original)));
+        found.extend(journals.map(|name| whole(name).unwrap_or_else(|| name.clone())));
+    }
+    found
+}
+
+/// Adds the files of `dir` that are named like journals or their segments; gives the directories in it. Links to directories are not followed.
+fn list(dir: &Path, names: &mut BTreeSet<PathBuf>) -> io::Result<Vec<PathBuf>> {
+    let mut dirs = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            dirs.push(path);
+        } else if is_journal_name(&path) && (kind.is_file() || fs::metadata(&path).is_ok_and(|target| target.is_file())) {
+            names.insert(path);
+        }
+    }
+    Ok(dirs)
+}
+
+fn is_journal_name(path: &Path) -> bool {
+    let has_extension = |path: &Path| path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
+    has_extension(path) || whole(path).as_deref().is_some_and(has_extension)
+}
+
+/// The journal that an archived segment belongs to: `a/s.jsonl` of `a/s.000001.jsonl` and `a/s.000001.jsonl.zst`.
+pub(crate) fn whole(segment: &Path) -> Option<PathBuf> {
+    let name = segment.file_name()?.to_str()?;
+    let name = name.strip_suffix(".zst").unwrap_or(name);
+    let (rest, extension) = name.rsplit_once('.')?;
+    let (stem, digits) = rest.rsplit_once('.')?;
+    let is_number = digits.len() >= SEGMENT_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !stem.is_empty()).then(|| segment.with_file_name(format!("{stem}.{extension}")))
+}
+
+/// The file that a sync tool's conflict copy is a copy of.
+fn original(copy: &Path) -> Option<PathBuf> {
+    let stem = copy.file_stem()?.to_str()?;
+    let extension = copy.extension()?.to_str()?;
+    let cut = stem.find(".sync-conflict-").or_else(|| numbered(stem)).or_else(|| stem.find(" (").filter(|_| stem.contains("conflicted copy")))?;
+    Some(copy.with_file_name(format!("{}.{extension}", stem.get(..cut)?)))
+}
+
+/// Where ` (1)` begins, if the stem ends in such a number.
+fn numbered(stem: &str) -> Option<usize> {
+    let (first, number) = stem.strip_suffix(')')?.rsplit_once(" (")?;
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(first.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// what sync tools and repairs leave beside a journal is none.
+    #[test]
+    fn a_directory_gives_each_journal_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [
+            "a/s.jsonl",
+            "a/s.000001.jsonl",
+            "a/s.000002.jsonl.zst",
+            "a/s.jsonl.quarantine",
+            "a/s.jsonl.bak-20261121T040201Z",
+            "a/s (1).jsonl",
+            "a/s.sync-conflict-20260101-000000-ABCDEFG.jsonl",
+            "a/s (Ann's conflicted copy 2026-01-01).jsonl",
+            "b/rotated.000003.jsonl",
+            "b/alone (1).jsonl",
+            "n.ndjson",
+            "readme.txt",
+            "data.json",
+        ];
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let found = under(dir.path(), &mut |path, error| panic!("{}: {error}", path.display()));
+        let names: Vec<_> = found.iter().map(|path| path.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a/s.jsonl", "b/alone (1).jsonl", "b/rotated.jsonl", "n.ndjson"]);
+    }
+}

@@ -1,0 +1,27 @@
+//! The `untorn` command: feeds, reads and verifies journals from a shell.
+//!
+//! Records go to stdout, every word to stderr. What the command does is in [`cmd`], one file per command; what it says is in [`say`], [`finding`]
+//! and [`picture`]; how it ends is in [`exit`].
+
+mod args;
+mod cmd;
+mod exit;
+mod finding;
+mod input;
+mod interrupt;
+mod journals;
+mod output;
+mod picture;
+mod progress;
+mod records;
+mod say;
+mod source;
+mod summary;
+mod text;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let command = args::parse();
+    cmd::run(&command).into()
+}

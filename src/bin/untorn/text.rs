@@ -1,0 +1,115 @@
+//! Text that is safe and easy to read on a terminal.
+
+use std::{
+    fmt::{self, Write},
+    path::Path,
+};
+
+use unicode_width::UnicodeWidthChar;
+
+/// A number with a comma after each three digits.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 record`, `2 records`.
+pub(crate) fn count(number: u64, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", grouped(number))
+}
+
+/// A number of bytes in the unit that a person would use: `650 bytes`, `3.1 MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 10_000 {
+        return count(bytes, "byte");
+    }
+    // Tenths of the unit, so that no rounding can say 1000.0 KB.
+    let mut tenths = bytes / 100;
+    let mut units = UNITS.iter();
+    let mut unit = units.next();
+    while tenths >= 10_000 {
+        tenths /= 1000;
+        unit = units.next();
+    }
+    let unit = unit.copied().unwrap_or_default();
+    if tenths < 100 { format!("{}.{} {unit}", tenths / 10, tenths % 10) } else { format!("{} {unit}", tenths / 10) }
+}
+
+/// A path as a word that a POSIX shell takes back.
+pub(crate) fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./-+:@%=,".contains(c);
+    if !path.is_empty() && path.chars().all(is_plain) { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// Text in which nothing can move the cursor, change colours or reorder what is shown; line ends stay.
+pub(crate) struct Shown<T>(pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for Shown<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.to_string().chars() {
+            if c != '\n' && width(c).is_none() { f.write_str(&escaped(c))? } else { f.write_char(c)? }
+        }
+        Ok(())
+    }
+}
+
+/// How many columns a character takes; `None` if it must not be shown as it is.
+pub(crate) fn width(c: char) -> Option<usize> {
+    let reorders = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if reorders || c == '\u{feff}' { None } else { c.width() }
+}
+
+/// A character that must not be shown as it is, spelled out.
+pub(crate) fn escaped(c: char) -> String {
+    match c {
+        '\0' => r"\0".to_owned(),
+        '\t' => r"\t".to_owned(),
+        '\r' => r"\r".to_owned(),
+        '\n' => r"\n".to_owned(),
+        c if c.is_ascii() => format!(r"\x{:02x}", u32::from(c)),
+        c => c.escape_unicode().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (3_104_771, "3,104,771"), (u64::MAX, "18,446,744,073,709,551,615")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn sizes_never_round_up_to_a_thousand() {
+        for (bytes, text) in
+            [(1, "1 byte"), (9999, "9,999 bytes"), (10_000, "10 KB"), (999_999, "999 KB"), (1_000_000, "1.0 MB"), (8_123_456_789, "8.1 GB")]
+        {
+            assert_eq!(size(bytes), text, "{bytes}");
+        }
+        assert_eq!(size(u64::MAX), "18 EB");
+    }
+
+    #[test]
+    fn a_shell_takes_a_quoted_path_back() {
+        assert_eq!(quoted(Path::new("a/b-c.jsonl")), "a/b-c.jsonl");
+        assert_eq!(quoted(Path::new("it's here")), r"'it'\''s here'");
+    }
+
+    #[test]
+    fn nothing_shown_moves_the_cursor() {
+        assert_eq!(Shown("a\x1b[2J\r\u{202e}b\n").to_string(), "a\\x1b[2J\\r\\u{202e}b\n");
+    }
+}

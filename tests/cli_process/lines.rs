@@ -1,0 +1,99 @@
+//! What lines of stdin become.
+
+use std::fs::File;
+
+use crate::support::{Appender, Place, append, cat, numbered, run, untorn};
+
+#[test]
+fn a_line_that_has_come_in_waits_for_no_other() {
+    let place = Place::new();
+    let mut appender = Appender::start(&place.path(), &[]);
+    for n in 1..=20 {
+        appender.feed(&format!("{{\"n\":{n}}}"));
+        assert_eq!(appender.acknowledged(), Some(n));
+    }
+    assert_eq!(appender.finish(), Some(0));
+}
+
+#[test]
+fn a_line_over_the_limit_is_refused_and_the_next_one_is_not() {
+    let place = Place::new();
+    let mut stdin = b"{\"n\":1}\n\"".to_vec();
+    stdin.resize(stdin.len() + (64 << 20), b'x');
+    stdin.extend_from_slice(b"\"\n{\"n\":2}\n");
+    let ran = run(untorn().args(["append", "--skip-invalid"]).arg(place.path()), &stdin);
+    assert_eq!((ran.code, cat(&place.path())), (Some(1), b"{\"n\":1}\n{\"n\":2}\n".to_vec()));
+    assert!(ran.stderr.starts_with("untorn: stdin:2:1: error[too-long]: longer than a line may be, 67,108,864 bytes (byte 8)"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_line_that_only_its_seal_makes_too_long_is_refused_alone() {
+    let place = Place::new();
+    let mut stdin = b"{\"n\":1}\n\"".to_vec();
+    stdin.resize(stdin.len() + (64 << 20) - 10, b'x');
+    stdin.extend_from_slice(b"\"\n{\"n\":2}\n");
+    let ran = run(untorn().args(["append", "--skip-invalid"]).arg(place.path()), &stdin);
+    assert_eq!((ran.code, cat(&place.path())), (Some(1), b"{\"n\":1}\n{\"n\":2}\n".to_vec()), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("untorn: stdin:2:1: error[too-long]"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_payload_that_looks_sealed_is_refused_alone_in_a_plain_journal() {
+    let place = Place::new();
+    let ran = run(
+        untorn().args(["append", "--format", "plain", "--skip-invalid"]).arg(place.path()),
+        b"{\"n\":1}\n{\"n\":2,\"_seq\":2,\"_crc\":\"00000000\"}\n{\"n\":3}\n",
+    );
+    assert_eq!((ran.code, cat(&place.path())), (Some(1), b"{\"n\":1}\n{\"n\":3}\n".to_vec()));
+    assert!(ran.stderr.starts_with("untorn: stdin:2:1: error[sealed-payload]"), "{}", ran.stderr);
+}
+
+#[test]
+fn hostile_lines_are_refused_with_their_place_and_hang_nothing() {
+    let brackets = "[".repeat(100_000);
+    let cases: [(&[u8], &str); 6] = [
+        (brackets.as_bytes(), "stdin:2:100001: error[not-json]: the value ends early"),
+        (b"\0\0\0\0", "stdin:2:1: error[not-json]"),
+        (b"\"\xe6\x87\"", "stdin:2:2: error[not-json]: invalid utf-8"),
+        (b"NaN", "stdin:2:1: error[not-json]: expected a value"),
+        (b"{\"a\":1}{\"b\":2}", "stdin:2:8: error[not-json]: more bytes after the value"),
+        (b"\xEF\xBB\xBF{}", "stdin:2:1: error[not-json]"),
+    ];
+    for (line, expected) in cases {
+        let place = Place::new();
+        let ran = append(&place.path(), &[b"{\"n\":1}\n", line, b"\n{\"n\":2}\n"].concat());
+        assert_eq!((ran.code, cat(&place.path())), (Some(1), b"{\"n\":1}\n".to_vec()), "{expected}");
+        assert!(ran.stderr.contains(expected), "{expected}: {}", ran.stderr);
+        let columns = ran.stderr.lines().map(|line| line.chars().count()).max();
+        assert!(columns <= Some(80), "{columns:?} columns: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_and_crlf_are_no_part_of_records() {
+    let place = Place::new();
+    let ran = append(&place.path(), b"\xEF\xBB\xBF{\"n\":1}\r\n\r\n{\"n\":2}\r\n");
+    assert_eq!((ran.code, cat(&place.path())), (Some(0), b"{\"n\":1}\n{\"n\":2}\n".to_vec()));
+}
+
+#[test]
+fn a_batch_is_appended_as_a_whole_or_not_at_all() {
+    let place = Place::new();
+    let ran = run(untorn().args(["append", "--batch"]).arg(place.path()), b"{\"n\":1}\n{\"n\":oops}\n");
+    assert_eq!((ran.code, numbered(&place.path()).len()), (Some(1), 0));
+    let ran = run(untorn().args(["append", "--batch"]).arg(place.path()), b"{\"n\":1}\n{\"n\":2}\n");
+    assert_eq!((ran.code, numbered(&place.path()).len()), (Some(0), 2));
+}
+
+#[test]
+fn a_journal_that_another_process_holds_is_told_with_a_way_out() {
+    let place = Place::new();
+    let file = File::create(place.path()).unwrap();
+    fs2::FileExt::lock_exclusive(&file).unwrap();
+    let ran = run(untorn().args(["append", "--lock-wait", "never"]).arg(place.path()), b"{\"n\":1}\n");
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("locked"), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("hint: `--lock-wait forever` waits until the journal is free\n"), "{}", ran.stderr);
+    let ran = run(untorn().arg("cat").arg(place.path()), b"");
+    assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "S2-35: reading needs no lock");
+}

@@ -1,0 +1,19 @@
+//! The command as a process: its streams and signals, its exit status, and what it leaves when it is killed or the disk is full.
+//!
+//! A test that needs what this machine lacks says so on a line of its own: `skipped: NAME: reason`.
+#![cfg(unix)]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that fails should say where"
+)]
+
+mod corpus;
+mod full_disk;
+mod killed;
+mod lines;
+mod streams;
+mod support;

@@ -1,0 +1,121 @@
+//! Streams that end, fill up or were never there, and ^C.
+
+use std::{
+    ffi::OsStr,
+    fs::{File, OpenOptions},
+    io::Read,
+    os::unix::ffi::OsStrExt,
+    process::{Command, Stdio},
+};
+
+use crate::support::{Appender, Place, append, assert_clean, cat, run, untorn};
+
+fn full() -> File {
+    OpenOptions::new().write(true).open("/dev/full").unwrap()
+}
+
+fn records(count: usize) -> Vec<u8> {
+    (0..count).map(|n| format!("{{\"n\":{n},\"text\":\"{}\"}}\n", "x".repeat(200))).collect::<String>().into_bytes()
+}
+
+#[test]
+fn a_reader_that_goes_away_is_a_quiet_end() {
+    let place = Place::new();
+    append(&place.path(), &records(5000));
+    for arguments in [&["cat"][..], &["cat", "--json"], &["tail", "-n", "5000"]] {
+        let mut child = untorn().args(arguments).arg(place.path()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = [0];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{arguments:?}");
+    }
+}
+
+#[test]
+fn acknowledgements_that_nobody_reads_drop_no_record() {
+    let place = Place::new();
+    let mut appender = Appender::start(&place.path(), &[]);
+    appender.feed("{\"n\":0}");
+    assert_eq!(appender.acknowledged(), Some(1));
+    let Appender { mut child, mut stdin, acknowledgements } = appender;
+    drop(acknowledgements);
+    for n in 1..100 {
+        std::io::Write::write_all(&mut stdin, format!("{{\"n\":{n}}}\n").as_bytes()).unwrap();
+    }
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(cat(&place.path()).split(|byte| *byte == b'\n').count(), 101);
+}
+
+#[test]
+fn a_full_stdout_is_told_and_fails() {
+    let place = Place::new();
+    append(&place.path(), b"{\"n\":1}\n");
+    std::fs::write(place.join("torn.jsonl"), "{\"n\"").unwrap();
+    for arguments in
+        [&["cat", "session.jsonl"][..], &["tail", "session.jsonl"], &["verify", "--json", "session.jsonl"], &["verify", "-l", "torn.jsonl"]]
+    {
+        let output = untorn().args(arguments).current_dir(place.join("")).stdout(full()).output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {words}");
+        assert_eq!(words, "untorn: cannot write to stdout: No space left on device (os error 28)\n", "{arguments:?}");
+    }
+}
+
+#[test]
+fn streams_that_are_closed_harm_nothing() {
+    let place = Place::new();
+    append(&place.path(), b"{\"n\":1}\n");
+    std::fs::write(place.join("torn.jsonl"), "{\"n\"").unwrap();
+    for (line, code) in [
+        ("\"$0\" cat session.jsonl >&-", 0),
+        ("echo '{\"n\":2}' | \"$0\" append --json session.jsonl >&-", 0),
+        ("\"$0\" append session.jsonl <&-", 0),
+        ("\"$0\" verify torn.jsonl 2>&-", 1),
+        ("\"$0\" verify torn.jsonl 2>/dev/full", 1),
+        ("\"$0\" cat torn.jsonl <&- >&- 2>&-", 1),
+    ] {
+        let ran = run(Command::new("sh").args(["-c", line, env!("CARGO_BIN_EXE_untorn")]).current_dir(place.join("")), b"");
+        assert_eq!((ran.code, &*ran.stderr), (Some(code), ""), "{line}");
+    }
+    assert_eq!(cat(&place.path()), b"{\"n\":1}\n{\"n\":2}\n");
+}
+
+#[test]
+fn a_path_need_not_be_text() {
+    let place = Place::new();
+    let path = place.join(OsStr::from_bytes(b"caf\xe9 \x1b[31m.jsonl"));
+    let ran = append(&path, b"{\"n\":1}\n{\"n\":\n");
+    assert_eq!(ran.code, Some(1));
+    assert_eq!(cat(&path), b"{\"n\":1}\n");
+    let ran = run(untorn().arg("verify").arg(&path), b"");
+    assert_eq!(ran.code, Some(0));
+    assert!(!ran.stderr.contains('\x1b'), "a name must not reach the terminal as it is");
+    std::fs::write(&path, "torn").unwrap();
+    let ran = run(untorn().args(["verify", "-r0"]).arg(place.join("")), b"");
+    assert_eq!(ran.stdout.strip_suffix(b"\0"), Some(path.as_os_str().as_bytes()));
+}
+
+#[test]
+fn stdin_is_read_as_a_journal() {
+    let place = Place::new();
+    append(&place.path(), b"{\"n\":1}\n{\"n\":2}\n");
+    let mut bytes = std::fs::read(place.path()).unwrap();
+    assert_eq!(run(untorn().args(["tail", "-n", "1", "-"]), &bytes).stdout, b"{\"n\":2}\n");
+    bytes.extend_from_slice(b"{\"n\":");
+    let ran = run(untorn().args(["verify", "-"]), &bytes);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.starts_with("stdin:3:1: error[torn-tail]"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_half_done() {
+    let place = Place::new();
+    let mut appender = Appender::start(&place.path(), &["--sync", "1h"]);
+    appender.feed("{\"n\":1}");
+    assert_eq!(appender.acknowledged(), Some(1));
+    appender.interrupt();
+    assert_eq!(appender.child.wait().unwrap().code(), Some(130));
+    assert_eq!(cat(&place.path()), b"{\"n\":1}\n");
+    assert_clean(&place.path());
+}
