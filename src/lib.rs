@@ -39,6 +39,7 @@
 //! | [`NotSealed`](ErrorKind::NotSealed) | the file is in plain form, which has neither numbers nor batches |
 //! | [`NewerFormat`](ErrorKind::NewerFormat) | the file is not touched; a newer version of `untorn` reads it |
 //! | [`NotAFile`](ErrorKind::NotAFile), [`ReadOnly`](ErrorKind::ReadOnly) | nothing is touched; another path, or other permissions |
+//! | [`Stranger`](ErrorKind::Stranger), [`HardLinked`](ErrorKind::HardLinked) | not repaired: end the process that is named, or remove the second name |
 //! | [`Io`](ErrorKind::Io) | [`raw_os_error`](Error::raw_os_error) has the system's code; what is left decides |
 //!
 //! # Opening moved bytes away, or reading passed some over: what is lost?
@@ -46,8 +47,10 @@
 //! Opening changes the end of the file and nothing else, and [`TailRepair`] says what it did. The bytes are in the file's `.quarantine`, durable
 //! there before they were cut, with the offset that they had. Records that were acknowledged as durable are never among them.
 //!
-//! Damage further up is never touched. Reading passes over it and counts it in [`Damage`]; [`verify`] lists it with line, byte and reason. No
-//! damaged line hides the good ones behind it.
+//! Damage further up is never touched by opening. Reading passes over it and counts it in [`Damage`]; no damaged line hides the good ones behind it.
+//! [`verify`](fn@verify) lists it with line, byte and reason. [`plan_repair`] shows what a repair would take out and which records it would save from
+//! damaged lines, [`apply`](RepairPlan::apply) does exactly that or says that the file has [`Changed`](ErrorKind::Changed), and [`undo_repair`] gives
+//! the old file back.
 //!
 //! # A recorder
 //!
@@ -109,7 +112,8 @@
 //! | What if a write fails halfway? | [`Rollback`], `src/rollback.rs` |
 //! | What if a sync fails? | [`Writer::reopen`], `src/writer/reopen.rs` |
 //! | What does opening change on my disk? | [`TailRepair`], `src/tail.rs` |
-//! | Where do removed bytes go? | `src/quarantine.rs` |
+//! | What does a repair change, and how? | [`RepairPlan`], `src/repair.rs`; `src/swap.rs` for a file that is replaced |
+//! | Where do removed bytes go, and how do they come back? | `src/quarantine.rs`; [`undo_repair`], `src/undo.rs` |
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |

@@ -197,6 +197,19 @@ fn a_repaired_journal_and_its_quarantine_give_the_torn_one_back() {
     }
 }
 
+/// The library itself takes the repair back too.
+#[test]
+fn a_golden_repair_can_be_undone() {
+    for name in REPAIRED {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path().join("j.jsonl");
+        fs::write(&journal, bytes(&format!("{name}.jsonl"))).unwrap();
+        fs::write(dir.path().join("j.jsonl.quarantine"), bytes(&format!("{name}.jsonl.quarantine"))).unwrap();
+        untorn::undo_repair(&journal).unwrap();
+        assert_eq!(fs::read(&journal).unwrap(), bytes(&format!("{name}.before")), "{name}");
+    }
+}
+
 #[test]
 fn the_same_crash_is_repaired_in_the_same_way() {
     for name in REPAIRED {

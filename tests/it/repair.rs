@@ -374,7 +374,8 @@ fn whole_lines_appended_since_the_plan_are_kept() {
 #[test]
 fn a_file_that_changed_since_the_plan_is_left_alone() {
     let before = "{\"id\":1}\nx\n{\"id\":2}\n";
-    let changes: [(&str, fn(&TestJournal)); 5] = [
+    type Change = fn(&TestJournal);
+    let changes: [(&str, Change); 5] = [
         ("another file", |journal| {
             let other = journal.path.with_extension("other");
             fs::copy(&journal.path, &other).unwrap();
