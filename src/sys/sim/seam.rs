@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::{
     SimDisk,
-    content::{Content, Taken, key},
+    content::{Taken, key},
     fault::{How, Op, OpKind, Outcome},
     inode::Inode,
     names::is_root,
@@ -126,7 +126,7 @@ impl SimDisk {
 
     #[cfg(test)]
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, Content::new_dir()).map(drop))
+        self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, super::content::Content::new_dir()).map(drop))
     }
 
     pub(crate) fn strangers(&self, id: FileId) -> Vec<Process> {
