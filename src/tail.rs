@@ -155,7 +155,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     let size = file.size().map_err(failed)?;
     let tail = Tail::find(file, size).map_err(failed)?;
     let rest = tail.rest(file, rules.line_bytes_max).map_err(failed)?;
-    let last = tail.judge(&rest, rules.unterminated);
+    let last = Last::of(&rest, rules.unterminated);
     if last == Last::Newer {
         let error = Error::new(ErrorKind::NewerFormat, Attempt::OpenToAppend).on(&active.place.path).at(tail.start);
         return Err(error.detail("the last line is of a newer format than this version knows"));
@@ -262,6 +262,20 @@ pub(crate) enum Last {
     Newer,
 }
 
+impl Last {
+    /// Judges the bytes between the last LF and the NULs and white space at the end.
+    pub(crate) fn of(rest: &[u8], unterminated: Unterminated) -> Last {
+        let keep = unterminated == Unterminated::Keep;
+        match tail::Tail::of(rest) {
+            tail::Tail::Whole(Judged::Sealed(seal)) if keep => Last::Record(Some(seal)),
+            tail::Tail::Whole(_) if keep => Last::Record(None),
+            tail::Tail::Glued => Last::Glued,
+            tail::Tail::Newer => Last::Newer,
+            _ => Last::Torn,
+        }
+    }
+}
+
 impl Tail {
     pub(crate) fn find(file: &File, size: u64) -> io::Result<Tail> {
         let mut start = scan::boundary_before(file, size)?;
@@ -301,17 +315,6 @@ impl Tail {
         let read = file.read_full_at(&mut rest, self.start)?;
         rest.truncate(read);
         Ok(rest)
-    }
-
-    pub(crate) fn judge(&self, rest: &[u8], unterminated: Unterminated) -> Last {
-        let keep = unterminated == Unterminated::Keep;
-        match tail::Tail::of(rest) {
-            tail::Tail::Whole(Judged::Sealed(seal)) if keep => Last::Record(Some(seal)),
-            tail::Tail::Whole(_) if keep => Last::Record(None),
-            tail::Tail::Glued => Last::Glued,
-            tail::Tail::Newer => Last::Newer,
-            _ => Last::Torn,
-        }
     }
 
     /// Why the bytes behind `rest_end`, or all of them, are removed.

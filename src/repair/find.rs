@@ -84,7 +84,7 @@ pub(super) fn find(file: &File, len: u64, rules: &Rules) -> Result<Damage, Refus
     let boundary = scan::boundary_before(file, len)?;
     let tail = Tail::find(file, len)?;
     let rest = tail.rest(file, rules.line_bytes_max)?;
-    let last = LastLine { last: tail.judge(&rest, rules.unterminated), tail, rest, len };
+    let last = LastLine { last: Last::of(&rest, rules.unterminated), tail, rest, len };
     if last.last == Last::Newer {
         return Err(Refusal::Newer(last.tail.start));
     }

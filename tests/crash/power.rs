@@ -24,9 +24,9 @@ use crate::{
 
 const NEXT: &str = "{\"after\":\"the power cut\"}";
 
-/// How dense the cuts are: every byte in the long lane, every few bytes otherwise.
+/// How many bytes lie between two cuts; 1, in the long lane, cuts at every byte.
 fn stride() -> usize {
-    if std::env::var_os("UNTORN_LONG").is_some() { 1 } else { 11 }
+    std::env::var("UNTORN_STRIDE").map_or(61, |stride| stride.parse().expect("UNTORN_STRIDE is a number of bytes"))
 }
 
 /// Cuts the power before op `index` of the script, and tries what is left.

@@ -13,6 +13,8 @@
 mod append;
 #[cfg(feature = "sim")]
 mod durability;
+#[cfg(feature = "sim")]
+mod hostile;
 mod lock;
 mod open;
 mod reader;

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::{
     SimDisk,
-    content::{Content, Taken, key},
+    content::{Taken, key},
     fault::{How, Op, OpKind, Outcome},
     inode::Inode,
     names::is_root,
@@ -111,6 +111,7 @@ impl SimDisk {
     }
 
     /// Renames a file; fails if the new name is taken.
+    #[cfg(test)]
     pub(crate) fn rename_new(&self, old: &Path, new: &Path) -> io::Result<()> {
         self.op(Op::new(OpKind::Rename, old), |state, _| state.content.rename(old, new, Taken::Refuse))
     }
@@ -123,8 +124,9 @@ impl SimDisk {
         self.op(Op::new(OpKind::Remove, path), |state, _| state.content.remove(path))
     }
 
+    #[cfg(test)]
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, Content::new_dir()).map(drop))
+        self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, super::content::Content::new_dir()).map(drop))
     }
 
     pub(crate) fn strangers(&self, id: FileId) -> Vec<Process> {
