@@ -6,12 +6,12 @@
 //!
 //! A crash at any step leaves the same bytes in the same places, durable or not.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use super::{Form, Writer};
 use crate::{
     error::{Attempt, Error, ErrorKind, Result},
-    format::{LF, verdict::Verdict},
+    format::LF,
     judge::Found,
     scan::Scanner,
     sys::{File, uninterrupted},
@@ -24,6 +24,34 @@ pub(super) enum Poison {
     Fragment(Error),
     /// A sync failed.
     Sync(Error),
+}
+
+/// What this writer wrote since its last good sync: where, and how the last line of each range is sealed.
+#[derive(Debug, Default)]
+pub(super) struct Unproved {
+    /// In order. Ranges that touch are one.
+    ranges: Vec<(Range<u64>, u32)>,
+    /// There were more than can be remembered.
+    too_many: bool,
+}
+
+/// More ranges than this are not remembered. There is a new one when others have appended in between.
+const RANGES_MAX: usize = 1 << 16;
+
+impl Unproved {
+    pub(super) fn add(&mut self, range: Range<u64>, crc: u32) {
+        let is_full = self.ranges.len() >= RANGES_MAX;
+        match self.ranges.last_mut() {
+            Some((last, last_crc)) if last.end == range.start => (last.end, *last_crc) = (range.end, crc),
+            _ if is_full => self.too_many = true,
+            _ => self.ranges.push((range, crc)),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.ranges.clear();
+        self.too_many = false;
+    }
 }
 
 impl Poison {
@@ -54,6 +82,9 @@ impl Writer {
             let proved = self.prove_and_sync(&earlier);
             self.release();
             proved?;
+        } else if self.is_dirty {
+            // What was written before is not to be forgotten: from here on it counts as durable.
+            self.sync_now()?;
         }
         // The same file cannot be locked through a new descriptor while the old one holds its lock. Nothing is appended in between: the writer
         // stays poisoned until the new one is locked.
@@ -77,22 +108,35 @@ impl Writer {
         if self.form == Form::Plain {
             return Err(refused("plain lines carry no proof; compare what is there with what was appended, then open a new writer").at(self.synced));
         }
-        let again = self.active.place.disk.open_rewrite(self.path()).map_err(failed)?;
+        let again = self.active.place.disk.open_rewrite(&self.active.place.at_home(self.path())).map_err(failed)?;
         if again.id().map_err(failed)? != self.active.id {
             return Err(refused("another file stands in its place, so the lines cannot be written again").at(self.synced));
         }
         let size = self.active.file.size().map_err(failed)?;
+        if self.unproved.too_many {
+            return Err(refused("too many appends of others lie between the lines to be proved").at(self.synced));
+        }
+        let mut own = self.unproved.ranges.iter().peekable();
         let mut lines = Scanner::new(self.synced.min(size), size, self.options.line_bytes_max);
         while let Some(span) = lines.next(&self.active.file).map_err(failed)? {
-            let proved = span.terminated && Found::of(span, lines.bytes()).verdict == Verdict::Sealed;
-            if !proved {
-                return Err(refused("the line there cannot be proved").at(span.start));
+            if !span.terminated {
+                // A torn tail holds nothing that was acknowledged; it is repaired next.
+                break;
             }
+            let Some(seal) = Found::of(span, lines.bytes()).seal else { return Err(refused("the line there cannot be proved").at(span.start)) };
+            if let Some((range, _)) = own.next_if(|(range, crc)| range.end < span.end || range.end == span.end && *crc != seal.crc) {
+                return Err(refused("another line stands where this writer wrote one").at(range.start));
+            }
+            own.next_if(|(range, _)| range.end == span.end);
             let written = write_all_at(&again, lines.bytes(), span.start).and_then(|()| write_all_at(&again, &[LF], span.end - 1));
             written.map_err(|error| failed(error).at(span.start))?;
         }
+        if let Some((range, _)) = own.next() {
+            return Err(refused("the lines that this writer wrote there are gone").at(range.start));
+        }
         again.sync_data().map_err(|error| failed(error).at(self.synced))?;
         self.synced = size;
+        self.unproved.clear();
         self.is_dirty = false;
         Ok(())
     }
