@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, tail, verify},
+    cmd::{append, cat, repair, tail, verify},
     exit, say,
 };
 
@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Cat(cat::Args),
     Tail(tail::Args),
     Verify(verify::Args),
+    Repair(repair::Args),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +59,11 @@ pub(crate) fn parse() -> Command {
 /// A journal to append to.
 pub(crate) fn journal(argument: OsString) -> Result<PathBuf, String> {
     if argument == "-" { Err("records cannot be appended to stdout; `./-` names a file".to_owned()) } else { Ok(argument.into()) }
+}
+
+/// A file that is to be created.
+pub(crate) fn new_file(argument: OsString) -> Result<PathBuf, String> {
+    if argument == "-" { Err("it is a file that appears whole or not at all; `./-` names one".to_owned()) } else { Ok(argument.into()) }
 }
 
 pub(crate) fn durability(argument: &str) -> Result<Durability, String> {

@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod cat;
+pub(crate) mod repair;
 pub(crate) mod tail;
 pub(crate) mod verify;
 
@@ -11,6 +12,7 @@ pub(crate) fn run(command: &Command) -> Exit {
     let outcome = match command {
         Command::Append(args) => append::run(args),
         Command::Cat(args) => cat::run(args),
+        Command::Repair(args) => repair::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Verify(args) => verify::run(args),
     };
