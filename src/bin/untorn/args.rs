@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, repair, tail, verify},
+    cmd::{append, cat, completions, repair, seal, tail, verify},
     exit, say,
 };
 
@@ -19,7 +19,7 @@ const STYLES: Styles = Styles::plain().header(say::TITLE).usage(say::TITLE).lite
 #[derive(Debug, Parser)]
 #[command(name = "untorn", version, styles = STYLES, max_term_width = 80, after_help = exit::help())]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
-struct Line {
+pub(crate) struct Line {
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: When,
@@ -35,6 +35,10 @@ pub(crate) enum Command {
     Tail(tail::Args),
     Verify(verify::Args),
     Repair(repair::Args),
+    Seal(seal::Seal),
+    Unseal(seal::Unseal),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
