@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, completions, repair, seal, tail, verify},
+    cmd::{append, cat, completions, repair, seal, stat, tail, verify},
     exit, say,
 };
 
@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Tail(tail::Args),
     Verify(verify::Args),
     Repair(repair::Args),
+    Stat(stat::Args),
     Seal(seal::Seal),
     Unseal(seal::Unseal),
     Completions(completions::Completions),

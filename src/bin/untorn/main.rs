@@ -17,9 +17,11 @@ mod progress;
 mod records;
 mod repairs;
 mod say;
+mod sizes;
 mod source;
 mod summary;
 mod text;
+mod times;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@ pub(crate) mod cat;
 pub(crate) mod completions;
 pub(crate) mod repair;
 pub(crate) mod seal;
+pub(crate) mod stat;
 pub(crate) mod tail;
 pub(crate) mod verify;
 
@@ -15,6 +16,7 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Append(args) => append::run(args),
         Command::Cat(args) => cat::run(args),
         Command::Repair(args) => repair::run(args),
+        Command::Stat(args) => stat::run(args),
         Command::Seal(args) => seal::seal(args),
         Command::Unseal(args) => seal::unseal(args),
         Command::Completions(args) => completions::completions(args),
