@@ -47,6 +47,17 @@ impl Verified {
     }
 }
 
+impl Verified {
+    /// In the room that a row has.
+    fn word(&self) -> String {
+        match self {
+            Verified::Clean(_) => good("clean"),
+            Verified::Damaged(lines) => bad(count(*lines, "error")),
+            Verified::Unreadable | Verified::Interrupted => "not verified".to_owned(),
+        }
+    }
+}
+
 impl Display for Verified {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -210,7 +221,7 @@ pub(crate) fn plan_row(name: &Path, plan: &RepairPlan) {
 pub(crate) fn repaired_row(name: &Path, done: &Done) {
     let Repaired { removed_bytes, salvaged, .. } = done.repaired;
     let bytes = count(removed_bytes, "byte");
-    row(name, &good("repaired"), format_args!("{bytes:>11} out  {:>5} salvaged  {}", grouped(salvaged), done.verified));
+    row(name, &good("repaired"), format_args!("{bytes:>11} out  {:>5} salvaged  {}", grouped(salvaged), done.verified.word()));
 }
 
 pub(crate) fn live_row(name: &Path, process: &Process) {

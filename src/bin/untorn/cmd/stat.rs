@@ -202,8 +202,10 @@ impl Stat {
             Tail::OpenBatch => bad("the end of a batch is missing"),
         };
         let holder = self.holder.as_ref().map(|holder| format!("; locked by {}", Shown(holder))).unwrap_or_default();
-        let strangers: String = self.strangers.iter().map(|stranger| format!("; {} writes without the lock", Shown(stranger))).collect();
-        say::lines(format_args!("  tail       {tail}{holder}{strangers}"));
+        say::lines(format_args!("  tail       {tail}{holder}"));
+        for stranger in &self.strangers {
+            say::lines(format_args!("  {}   {} has it open for writing, and takes no lock", notable("stranger"), Shown(stranger)));
+        }
         if self.damaged_lines > 0 {
             let (lines, bytes) = (count(self.damaged_lines, "line"), count(self.damaged_bytes, "byte"));
             say::lines(format_args!("  damaged    {}, {bytes}", bad(lines)));
@@ -219,8 +221,9 @@ impl Stat {
     fn tell_sizes(&self, share: &Share) {
         let number = self.largest.map(|largest| format!(" (#{})", grouped(largest))).unwrap_or_default();
         let about = if self.sizes.is_exact() { "" } else { "about " };
-        let [p50, p90, p99] = share.percentiles.map(text::size);
-        say::lines(format_args!("  record     {about}p50 {p50}   p90 {p90}   p99 {p99}   max {}{number}", text::size(self.sizes.max())));
+        let [p50, p90, p99] = share.percentiles.map(text::short_size);
+        let max = text::short_size(self.sizes.max());
+        say::lines(format_args!("  record     {about}p50 {p50}   p90 {p90}   p99 {p99}   max {max}{number}"));
         say::lines(format_args!("             the largest 1 % hold {about}{} % of the bytes", share.largest_percent));
     }
 
