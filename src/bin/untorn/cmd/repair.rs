@@ -224,10 +224,12 @@ impl Run<'_> {
             }
             let ranges = plan.actions().iter().filter(|action| action.what == What::Remove).count();
             tries += 1;
-            match interrupt::unbroken(|| plan.apply()) {
+            // What was done must be told, so ^C does not end it while it is verified either; it only breaks that off.
+            let done = interrupt::unbroken(|| plan.apply().map(|repaired| Done { repaired, ranges, verified: verify(file) }));
+            match done {
                 Err(error) if error.kind() == ErrorKind::Changed && tries < TRIES_MAX => {}
                 Err(error) => return Err(error),
-                Ok(repaired) => return Ok(Outcome::Repaired(Done { repaired, ranges, verified: verify(file) })),
+                Ok(done) => return Ok(Outcome::Repaired(done)),
             }
         }
     }
