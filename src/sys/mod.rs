@@ -49,10 +49,15 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
 }
 
 /// A process, as far as the system tells.
+///
+/// It shows as `process 4242 (recorder)`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) name: Option<String>,
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// What it is called.
+    pub name: Option<String>,
 }
 
 impl std::fmt::Display for Process {
