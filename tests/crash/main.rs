@@ -18,5 +18,6 @@
 mod faults;
 mod power;
 mod promises;
+mod quarantine;
 mod script;
 mod strangers;
