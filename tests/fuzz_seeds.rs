@@ -1,4 +1,5 @@
 //! The fuzz targets' properties, on the seeds they start from. A crash that fuzzing finds becomes one more seed, named after what went wrong.
+#![allow(clippy::print_stdout, reason = "the last seed named is the one that failed")]
 
 #[path = "../fuzz/properties/mod.rs"]
 mod properties;

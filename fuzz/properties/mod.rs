@@ -39,8 +39,10 @@ pub use self::{
     verify::verify,
 };
 
+type Property = fn(&[u8]);
+
 /// Each property, by the name of its target and of its seeds' directory.
-pub const ALL: [(&str, fn(&[u8])); 8] = [
+pub const ALL: [(&str, Property); 8] = [
     ("backward", backward),
     ("faults", faults),
     ("forward", forward),

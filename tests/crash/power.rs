@@ -13,6 +13,7 @@ use std::{
 use untorn::sim::{Bounds, OpMatch, SimDisk, Tear};
 
 use crate::{
+    lane,
     promises::{self, Told},
     quarantine,
     script::{Ledger, Manner, PATH, Recorder, Step, script},
@@ -20,15 +21,12 @@ use crate::{
 
 const NEXT: &str = "{\"after\":\"the power cut\"}";
 
-/// How dense the cuts are: every byte in the long lane, every few bytes otherwise.
-fn stride() -> usize {
-    if std::env::var_os("UNTORN_LONG").is_some() { 1 } else { 11 }
-}
-
 /// Cuts the power before op `index` of the script, and tries what is left.
 fn cut_power_before(index: usize, manner: Manner, script: &[Step], states: &Arc<AtomicU64>) {
     let disk = SimDisk::new();
     disk.write_file("/j/other", "").unwrap();
+    // At every byte in the long lane, at every few otherwise.
+    let bounds = Bounds::every(lane::pick(11, 1));
     let mut recorder = Recorder::new(&disk, manner);
     let ledger: Ledger = recorder.ledger.clone();
     let counted = states.clone();
@@ -37,7 +35,7 @@ fn cut_power_before(index: usize, manner: Manner, script: &[Step], states: &Arc<
     disk.before(OpMatch::nth(index), move |disk| {
         let ledger = ledger.lock().unwrap().clone();
         let mut seen = HashSet::new();
-        for image in disk.crash_images(&Bounds::every(stride())).chain([disk.kill()]) {
+        for image in disk.crash_images(&bounds).chain([disk.kill()]) {
             counted.fetch_add(1, Ordering::Relaxed);
             if seen.insert(content(&image))
                 && let Err(why) = recover(&image, manner, &ledger, &counted, 1)
