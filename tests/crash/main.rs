@@ -2,7 +2,8 @@
 //!
 //! On a simulated disk, a [`script`] of appends runs and keeps a ledger of what it was told. [`faults`] makes each call of it fail, in every way;
 //! [`power`] cuts the power before each call and tries every state that the disk could be in; [`strangers`] lets a process that knows of no lock
-//! write between any two calls. On the real one, [`syscalls`] does the same to the command as it ships, [`shutdown`] cuts the power of real file systems, and [`writeback`] lets their syncs fail. Whatever happened, [`promises`] then holds
+//! write between any two calls. On the real one, [`syscalls`] does the same to the command as it ships, [`kills`] kills many of it at one
+//! journal, [`shutdown`] cuts the power of real file systems, and [`writeback`] lets their syncs fail. Whatever happened, [`promises`] then holds
 //! the file against the ledger.
 //!
 //! `README.md` beside this file says which fault is tried where. What is explored is printed as plain lines:
@@ -21,6 +22,8 @@
 mod appender;
 mod chance;
 mod faults;
+#[cfg(feature = "cli")]
+mod kills;
 mod lane;
 mod mount;
 mod power;
