@@ -98,6 +98,23 @@ impl Active {
         Ok(active)
     }
 
+    /// Opens the file that is there, and takes its lock. Nothing is created.
+    pub(crate) fn lock_existing(attempt: Attempt, disk: &Disk, path: &Path, wait: LockWait) -> Result<Active> {
+        loop {
+            let place = Place::find(disk, path, attempt)?;
+            let failed = |error| Error::io(attempt, path, error);
+            let file = disk.open_append(&place.path).map_err(failed)?;
+            let id = file.id().map_err(failed)?;
+            file.show_presence();
+            let active = Active { file, id, place };
+            active.lock(wait, attempt)?;
+            // Between opening and locking, a repair or a rotation may have put another file in this one's place.
+            if active.is_named()? {
+                return Ok(active);
+            }
+        }
+    }
+
     /// Makes the file's name durable.
     pub(crate) fn sync_dir(&self) -> Result<()> {
         self.place.dir.sync().map_err(|error| Error::io(Attempt::Sync, &self.place.path, error).detail("its directory"))

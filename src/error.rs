@@ -92,6 +92,8 @@ pub enum ErrorKind {
     Shrunk,
     /// The path is a directory, a device or a FIFO.
     NotAFile,
+    /// The file is compressed; decompress it first.
+    Compressed,
     /// The file, its directory or its file system may only be read.
     ReadOnly,
     /// A process that does not take the lock has the file open for writing.
@@ -132,12 +134,15 @@ pub(crate) enum Attempt {
     Lock,
     OpenToAppend,
     OpenToRead,
+    PlanRepair,
     Quarantine,
     Read,
     Reopen,
+    Repair,
     RepairTail,
     RollBack,
     Sync,
+    UndoRepair,
 }
 
 impl Attempt {
@@ -152,12 +157,15 @@ impl Attempt {
             Attempt::Lock => ("lock", ""),
             Attempt::OpenToAppend => ("open", " for appending"),
             Attempt::OpenToRead => ("open", " for reading"),
+            Attempt::PlanRepair => ("plan a repair of", ""),
             Attempt::Quarantine => ("keep removed bytes in", ""),
             Attempt::Read => ("read", ""),
             Attempt::Reopen => ("reopen", ""),
+            Attempt::Repair => ("repair", ""),
             Attempt::RepairTail => ("repair the tail of", ""),
             Attempt::RollBack => ("roll back a failed append to", ""),
             Attempt::Sync => ("sync", ""),
+            Attempt::UndoRepair => ("undo the last repair of", ""),
         }
     }
 }

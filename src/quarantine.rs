@@ -4,37 +4,37 @@
 //! The bytes are durable here before the journal is cut. A crash in between leaves them in both places; the next repair finds the same ranges
 //! here, takes that repair up again under its id, and writes only what is missing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     append::{self, Lines},
+    edits::{self, Edits, Removed, Trace},
     error::{Attempt, Error, ErrorKind, Result},
-    format::{LF, QUARANTINE_RANGE_BYTES_MAX, verdict::Code},
+    format::{LF, LINE_BYTES_MAX_DEFAULT, QUARANTINE_RANGE_BYTES_MAX, name::STAMP},
     rollback::{self, Rollback},
     scan::{self, Backward},
     sys::{Disk, File, FileKind},
 };
 
 /// What a repair is about to do to a file.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
     pub(crate) before_len: u64,
-    pub(crate) after_len: u64,
-    /// Ranges to be removed, in order.
-    pub(crate) removed: Vec<Removed>,
-    /// Offsets, before the repair, at which an LF is to be added.
-    pub(crate) added: Vec<u64>,
+    pub(crate) edits: &'a Edits,
+    pub(crate) trace: Trace,
 }
 
-/// A range to be removed, and why.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Removed {
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) reason: Code,
+impl Plan<'_> {
+    fn after_len(&self) -> u64 {
+        self.edits.len_after(self.before_len)
+    }
 }
 
 /// One line of a quarantine file.
@@ -64,6 +64,8 @@ pub(crate) enum Entry {
         before_crc: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after_crc: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end_crc: Option<String>,
     },
 }
 
@@ -91,38 +93,44 @@ impl Kept {
 const NUL_RUN_BYTES: usize = 64;
 
 /// Makes the ranges of `source` that the plan removes durable beside it, and returns the id of the repair.
-pub(crate) fn keep(disk: &Disk, path: &Path, mode: u32, source: &File, plan: &Plan) -> Result<String> {
+pub(crate) fn keep(disk: &Disk, path: &Path, mode: u32, source: &File, plan: &Plan<'_>) -> Result<String> {
     let mut quarantine = Quarantine::open(disk, path, mode)?;
-    let (id, mut present) = match quarantine.last_repair()? {
-        Some(last) if last.is_of(plan) => {
+    let last = Repairs::new(&quarantine.file, path, quarantine.end).next().transpose()?;
+    let is_same = |last: &KeptRepair| last.is_of(plan, source).map_err(|error| Error::io(Attempt::Quarantine, path, error));
+    let (id, present) = match last {
+        Some(last) if is_same(&last)? => {
             quarantine.write_again(last.start)?;
             (last.id, last.entries)
         }
         last => {
             let now = jiff::Timestamp::now();
             let id = fresh_id(&now, last.map(|last| last.id).as_deref());
+            let hex = |crc: u32| Some(format!("{crc:08x}"));
+            let (before_crc, after_crc, end_crc) = match plan.trace {
+                Trace::Whole { before, after } => (hex(before), hex(after), None),
+                Trace::End(end) => (None, None, hex(end)),
+            };
             quarantine.append(&Entry::Repair {
                 repair: id.clone(),
                 at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
                 before_len: plan.before_len,
-                after_len: plan.after_len,
-                before_crc: None,
-                after_crc: None,
+                after_len: plan.after_len(),
+                before_crc,
+                after_crc,
+                end_crc,
             })?;
             (id, Vec::new())
         }
     };
-    let mut keep = |entry: Entry| match present.iter().position(|known| *known == entry) {
-        Some(at) => {
-            present.swap_remove(at);
-            Ok(())
-        }
-        None => quarantine.append(&entry),
+    let present: HashSet<Known> = present.iter().map(|entry| entry.known).collect();
+    let mut keep = |entry: Entry| match entry.known() {
+        Some(known) if present.contains(&known) => Ok(()),
+        _ => quarantine.append(&entry),
     };
-    for range in &plan.removed {
+    for range in &plan.edits.removed {
         keep_range(&id, source, range, &mut keep).map_err(|error| error.on(path))?;
     }
-    for offset in &plan.added {
+    for offset in &plan.edits.added {
         keep(Entry::Added { repair: id.clone(), offset: *offset, added: "\n".to_owned() })?;
     }
     quarantine.sync()?;
@@ -158,38 +166,158 @@ fn keep_range(id: &str, source: &File, range: &Removed, keep: &mut dyn FnMut(Ent
 
 /// `20261121T040201Z`, with a number behind it if a repair of the same second has that id already.
 fn fresh_id(now: &jiff::Timestamp, last: Option<&str>) -> String {
-    let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let stamp = now.strftime(STAMP).to_string();
     let Some(rest) = last.and_then(|last| last.strip_prefix(&stamp)) else { return stamp };
     let number = rest.strip_prefix('-').and_then(|number| number.parse::<u64>().ok()).unwrap_or(1);
     format!("{stamp}-{}", number + 1)
 }
 
-impl Entry {
-    pub(crate) fn repair(&self) -> &str {
+/// What tells one kept range or added LF from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Known {
+    Range { offset: u64, len: u64, crc: u32 },
+    Added { offset: u64 },
+}
+
+impl Known {
+    pub(crate) fn offset(&self) -> u64 {
         match self {
-            Entry::Repair { repair, .. } | Entry::Range { repair, .. } | Entry::Added { repair, .. } => repair,
+            Known::Range { offset, .. } | Known::Added { offset } => *offset,
         }
     }
 }
 
-/// The newest repair in a quarantine file.
-struct LastRepair {
-    id: String,
-    /// Where its first line starts.
-    start: u64,
-    lens: (u64, u64),
-    entries: Vec<Entry>,
+impl Entry {
+    fn repair(&self) -> &str {
+        match self {
+            Entry::Repair { repair, .. } | Entry::Range { repair, .. } | Entry::Added { repair, .. } => repair,
+        }
+    }
+
+    /// Nothing for a line that names a repair, and for one that says what cannot be.
+    fn known(&self) -> Option<Known> {
+        match self {
+            Entry::Range { offset, len, crc, .. } => Some(Known::Range { offset: *offset, len: *len, crc: parse_crc(crc)? }),
+            Entry::Added { offset, .. } => Some(Known::Added { offset: *offset }),
+            Entry::Repair { .. } => None,
+        }
+    }
 }
 
-impl LastRepair {
-    /// Whether this is the same repair, stopped before the journal was changed: same lengths, and every range kept so far is one of its own.
-    fn is_of(&self, plan: &Plan) -> bool {
-        let planned = |entry: &Entry| match entry {
-            Entry::Range { offset, len, .. } => plan.removed.iter().any(|range| range.start <= *offset && offset + len <= range.end),
-            Entry::Added { offset, .. } => plan.added.contains(offset),
-            Entry::Repair { .. } => false,
+fn parse_crc(hex: &str) -> Option<u32> {
+    u32::from_str_radix(hex, 16).ok()
+}
+
+/// One line that keeps a range or names an LF, and where it stands in the quarantine file.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptEntry {
+    pub(crate) known: Known,
+    start: u64,
+    end: u64,
+}
+
+impl KeptEntry {
+    /// The bytes that were taken out, proved by their CRC; none for an added LF.
+    pub(crate) fn bytes(&self, quarantine: &File, path: &Path) -> Result<Vec<u8>> {
+        let failed = |error| Error::io(Attempt::Read, path, error).at(self.start);
+        let corrupt = |why| Error::new(ErrorKind::Corrupt, Attempt::Read).on(path).at(self.start).detail(why);
+        let mut line = vec![0; usize::try_from(self.end - self.start).unwrap_or_default()];
+        quarantine.read_full_at(&mut line, self.start).map_err(failed)?;
+        let (Known::Range { len, crc, .. }, Ok(Entry::Range { bytes, .. })) = (self.known, serde_json::from_slice(&line)) else {
+            return Ok(Vec::new());
         };
-        self.lens == (plan.before_len, plan.after_len) && self.entries.iter().all(planned)
+        let len = usize::try_from(len).ok().filter(|len| *len <= QUARANTINE_RANGE_BYTES_MAX);
+        let len = len.ok_or_else(|| corrupt("the range is longer than one line can keep"))?;
+        let bytes = match bytes {
+            Kept::Text(text) => text.into_bytes(),
+            Kept::Base64(text) => STANDARD.decode(text).map_err(|_| corrupt("the bytes are no base64"))?,
+            Kept::Nul(_) => vec![0; len],
+        };
+        if bytes.len() != len || crc32fast::hash(&bytes) != crc {
+            return Err(corrupt("the kept bytes do not have the length and the CRC that the line says"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// One repair, as a quarantine file tells of it.
+#[derive(Clone, Debug)]
+pub(crate) struct KeptRepair {
+    pub(crate) id: String,
+    /// Where its first line starts.
+    start: u64,
+    pub(crate) before_len: u64,
+    pub(crate) after_len: u64,
+    /// Nothing if the line does not say what it should.
+    pub(crate) trace: Option<Trace>,
+    /// In the order in which they were written.
+    pub(crate) entries: Vec<KeptEntry>,
+}
+
+impl KeptRepair {
+    /// Whether this is the same repair, stopped before the journal was changed: every range kept so far is one of the plan's own, and `source` still
+    /// has its bytes.
+    fn is_of(&self, plan: &Plan<'_>, source: &File) -> io::Result<bool> {
+        let is_same = (self.before_len, self.after_len, self.trace) == (plan.before_len, plan.after_len(), Some(plan.trace));
+        if !is_same {
+            return Ok(false);
+        }
+        let Edits { removed, added } = plan.edits;
+        for entry in &self.entries {
+            let is_planned = match entry.known {
+                Known::Range { offset, len, crc } => {
+                    let end = offset.saturating_add(len);
+                    let next = removed.partition_point(|range| range.start <= offset);
+                    let range = next.checked_sub(1).and_then(|last| removed.get(last));
+                    range.is_some_and(|range| end <= range.end) && edits::crc_of(source, offset..end)? == crc
+                }
+                Known::Added { offset } => added.binary_search(&offset).is_ok(),
+            };
+            if !is_planned {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The repairs of a quarantine file, newest first. Lines that are none of ours, such as the fenced fragment of an earlier try, are passed over.
+pub(crate) struct Repairs<'a> {
+    file: &'a File,
+    path: &'a Path,
+    lines: Backward,
+}
+
+impl<'a> Repairs<'a> {
+    /// Starts at `end`, a boundary.
+    pub(crate) fn new(file: &'a File, path: &'a Path, end: u64) -> Repairs<'a> {
+        Repairs { file, path, lines: Backward::new(end, LINE_BYTES_MAX_DEFAULT) }
+    }
+
+    fn step(&mut self) -> io::Result<Option<KeptRepair>> {
+        let mut entries: Vec<(String, KeptEntry)> = Vec::new();
+        while let Some(span) = self.lines.next(self.file)? {
+            let Ok(entry) = serde_json::from_slice::<Entry>(self.lines.bytes()) else { continue };
+            if let Some(known) = entry.known() {
+                entries.push((entry.repair().to_owned(), KeptEntry { known, start: span.start, end: span.end }));
+                continue;
+            }
+            let Entry::Repair { repair, before_len, after_len, before_crc, after_crc, end_crc, .. } = entry else { continue };
+            let crc = |hex: Option<String>| hex.as_deref().and_then(parse_crc);
+            let whole = crc(before_crc).zip(crc(after_crc)).map(|(before, after)| Trace::Whole { before, after });
+            let trace = whole.or_else(|| crc(end_crc).map(Trace::End));
+            let entries = entries.into_iter().rev().filter(|(id, _)| *id == repair).map(|(_, entry)| entry).collect();
+            return Ok(Some(KeptRepair { id: repair, start: span.start, before_len, after_len, trace, entries }));
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Repairs<'_> {
+    type Item = Result<KeptRepair>;
+
+    fn next(&mut self) -> Option<Result<KeptRepair>> {
+        self.step().map_err(|error| Error::io(Attempt::Quarantine, self.path, error)).transpose()
     }
 }
 
@@ -199,7 +327,12 @@ struct Quarantine<'a> {
     path: PathBuf,
     file: File,
     end: u64,
+    /// Whole lines that are still to be appended, and where each ends.
+    unwritten: (Vec<u8>, Vec<usize>),
 }
+
+/// Lines are appended when so many bytes of them have come together.
+const UNWRITTEN_BYTES: usize = 1 << 20;
 
 impl Quarantine<'_> {
     fn open<'a>(disk: &'a Disk, path: &Path, mode: u32) -> Result<Quarantine<'a>> {
@@ -219,29 +352,11 @@ impl Quarantine<'_> {
             rollback::fence(&file, b"").map_err(failed)?;
             end += 1;
         }
-        Ok(Quarantine { disk, path: path.to_owned(), file, end })
+        Ok(Quarantine { disk, path: path.to_owned(), file, end, unwritten: Default::default() })
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
         Error::io(Attempt::Quarantine, &self.path, error)
-    }
-
-    /// Reads backwards to the line that names the newest repair.
-    fn last_repair(&self) -> Result<Option<LastRepair>> {
-        let mut lines = Backward::new(self.end, crate::format::LINE_BYTES_MAX_DEFAULT);
-        let mut entries = Vec::new();
-        while let Some(span) = lines.next(&self.file).map_err(|error| self.failed(error))? {
-            match serde_json::from_slice(lines.bytes()) {
-                Ok(Entry::Repair { repair, before_len, after_len, .. }) => {
-                    entries.retain(|entry: &Entry| entry.repair() == repair);
-                    return Ok(Some(LastRepair { id: repair, start: span.start, lens: (before_len, after_len), entries }));
-                }
-                Ok(entry) => entries.push(entry),
-                // A fragment of an earlier try, fenced.
-                Err(_) => {}
-            }
-        }
-        Ok(None)
     }
 
     /// Writes what is there from `start` on once more, the same bytes in the same place.
@@ -265,19 +380,27 @@ impl Quarantine<'_> {
     }
 
     fn append(&mut self, entry: &Entry) -> Result<()> {
-        let mut line = serde_json::to_vec(entry).map_err(|error| Error::json(ErrorKind::Encode, Attempt::Quarantine, error).on(&self.path))?;
-        line.push(LF);
-        let lines = Lines { bytes: &line, ends: &[line.len()] };
+        let (bytes, ends) = &mut self.unwritten;
+        serde_json::to_writer(&mut *bytes, entry).map_err(|error| Error::json(ErrorKind::Encode, Attempt::Quarantine, error).on(&self.path))?;
+        bytes.push(LF);
+        ends.push(bytes.len());
+        if bytes.len() < UNWRITTEN_BYTES { Ok(()) } else { self.write() }
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let (bytes, ends) = std::mem::take(&mut self.unwritten);
+        let lines = Lines { bytes: &bytes, ends: &ends };
         match append::append(&self.file, &lines, self.end, Rollback::Cut) {
             Ok(landed) => {
-                self.end = landed.start + line.len() as u64;
+                self.end = landed.start + bytes.len() as u64;
                 Ok(())
             }
             Err(failed) => Err(self.failed(failed.cause).at(self.end)),
         }
     }
 
-    fn sync(&self) -> Result<()> {
+    fn sync(&mut self) -> Result<()> {
+        self.write()?;
         self.file.sync_data().map_err(|error| self.failed(error))
     }
 }

@@ -19,6 +19,7 @@ use std::{
 use crate::{
     active::Active,
     damage::Damage,
+    edits::{Edits, Removed},
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         BOM, SEQ_MAX,
@@ -28,7 +29,7 @@ use crate::{
     },
     judge::Found,
     position::Position,
-    quarantine::{self, Plan, Removed},
+    quarantine::{self, Plan},
     rollback::{self, Rollback},
     salvage,
     scan::{self, Backward},
@@ -153,7 +154,8 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     let file = &active.file;
     let size = file.size().map_err(failed)?;
     let tail = Tail::find(file, size).map_err(failed)?;
-    let last = tail.judge(file, rules).map_err(failed)?;
+    let rest = tail.rest(file, rules.line_bytes_max).map_err(failed)?;
+    let last = Last::of(&rest, rules.unterminated);
     if last == Last::Newer {
         let error = Error::new(ErrorKind::NewerFormat, Attempt::OpenToAppend).on(&active.place.path).at(tail.start);
         return Err(error.detail("the last line is of a newer format than this version knows"));
@@ -174,21 +176,18 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     if !may_cut {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
         if tail.start < size {
-            let rest = tail.rest(file, rules).map_err(failed)?;
             rollback::fence(file, &rest).map_err(failed)?;
             repair.terminated = terminate && tail.rest_end == size;
             repair.fenced = !repair.terminated;
         }
+        file.sync_data().map_err(failed)?;
+    } else if nothing_to_cut {
+        rollback::fence(file, b"").map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        repair.terminated = true;
     } else {
-        if !nothing_to_cut {
-            cut.make(active, rules, &mut repair)?;
-        }
-        if cut.terminate {
-            rollback::fence(file, b"").map_err(failed)?;
-            repair.terminated = true;
-        }
+        cut.make(active, rules, &mut repair)?;
     }
-    file.sync_data().map_err(failed)?;
     Ok(Settled { end: file.size().map_err(failed)?, repair })
 }
 
@@ -205,40 +204,55 @@ struct Cut {
 
 impl Cut {
     fn make(&self, active: &Active, rules: &Rules<'_>, repair: &mut TailRepair) -> Result<()> {
-        let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(self.at);
         let batch = self.batch_end.map(|end| Removed { start: self.at, end, reason: Code::OpenBatch });
         let rest = Removed { start: self.batch_end.unwrap_or(self.at), end: self.end, reason: self.reason };
         let removed: Vec<Removed> = batch.into_iter().chain([rest]).filter(|range| range.start < range.end).collect();
         let reason = removed.first().map_or(self.reason, |first| first.reason);
-        let plan = Plan {
-            before_len: self.end,
-            after_len: self.at + u64::from(self.terminate),
-            removed,
-            added: self.terminate.then_some(self.at).into_iter().collect(),
-        };
-        let mode = active.file.mode().map_err(failed)?;
-        quarantine::keep(&active.place.disk, rules.quarantine, mode, &active.file, &plan)?;
-        // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
-        active.file.cut(self.at).map_err(failed)?;
-        tracing::warn!(path = %active.place.path.display(), from = self.at, to = self.end, %reason, "moved torn bytes to quarantine");
+        let added = self.terminate.then_some(self.at).into_iter().collect();
+        take_off(active, rules.quarantine, &Edits { removed, added }, self.end)?;
         repair.removed = Some((Position::new(rules.segment, self.at), Position::new(rules.segment, self.end)));
         repair.reason = Some(reason);
         repair.quarantine = Some(rules.quarantine.to_owned());
+        repair.terminated = self.terminate;
         Ok(())
     }
 }
 
+/// Moves what the edits remove, all of it at the end of a file of `size` bytes, to quarantine; cuts the file, ends it with an LF where they say
+/// so, and syncs it. Returns the id of the repair.
+pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: u64) -> Result<String> {
+    let cut = edits.cut_at(size).unwrap_or(size);
+    debug_assert_eq!(edits.cut_at(size), Some(cut), "only the end of a file is taken off");
+    let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(cut);
+    let mode = active.file.mode().map_err(failed)?;
+    let trace = edits.trace_of_cut(&active.file, cut).map_err(failed)?;
+    let plan = Plan { before_len: size, edits, trace };
+    let id = quarantine::keep(&active.place.disk, quarantine, mode, &active.file, &plan)?;
+    // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
+    if cut < size {
+        active.file.cut(cut).map_err(failed)?;
+    }
+    // Crash here: a whole last record may lack its LF, which the next opener writes.
+    if !edits.added.is_empty() {
+        rollback::fence(&active.file, b"").map_err(failed)?;
+    }
+    active.file.sync_data().map_err(failed)?;
+    tracing::warn!(path = %active.place.path.display(), from = cut, to = size, %id, "moved the end of the file to quarantine");
+    Ok(id)
+}
+
 /// The bytes after the last LF.
-struct Tail {
-    start: u64,
-    /// From here on there are only NULs and white space.
-    rest_end: u64,
+pub(crate) struct Tail {
+    /// Just past the last LF, or past a byte order mark at the start of the file.
+    pub(crate) start: u64,
+    /// From here on there are only NULs and white space. Never less than `start`.
+    pub(crate) rest_end: u64,
     has_nul: bool,
 }
 
 /// What the bytes after the last LF are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Last {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
     /// A whole record, with its seal if it has one.
     Record(Option<Seal>),
     /// A whole object or array, and more on the same line.
@@ -248,8 +262,22 @@ enum Last {
     Newer,
 }
 
+impl Last {
+    /// Judges the bytes between the last LF and the NULs and white space at the end.
+    pub(crate) fn of(rest: &[u8], unterminated: Unterminated) -> Last {
+        let keep = unterminated == Unterminated::Keep;
+        match tail::Tail::of(rest) {
+            tail::Tail::Whole(Judged::Sealed(seal)) if keep => Last::Record(Some(seal)),
+            tail::Tail::Whole(_) if keep => Last::Record(None),
+            tail::Tail::Glued => Last::Glued,
+            tail::Tail::Newer => Last::Newer,
+            _ => Last::Torn,
+        }
+    }
+}
+
 impl Tail {
-    fn find(file: &File, size: u64) -> io::Result<Tail> {
+    pub(crate) fn find(file: &File, size: u64) -> io::Result<Tail> {
         let mut start = scan::boundary_before(file, size)?;
         if start == 0 {
             let mut first = [0; BOM.len()];
@@ -278,9 +306,9 @@ impl Tail {
     }
 
     /// The bytes before the NULs and white space at the end; none if they are more than a line can be.
-    fn rest(&self, file: &File, rules: &Rules<'_>) -> io::Result<Vec<u8>> {
+    pub(crate) fn rest(&self, file: &File, line_bytes_max: u64) -> io::Result<Vec<u8>> {
         let len = self.rest_end - self.start;
-        if len >= rules.line_bytes_max {
+        if len >= line_bytes_max {
             return Ok(Vec::new());
         }
         let mut rest = vec![0; usize::try_from(len).unwrap_or(0)];
@@ -289,19 +317,8 @@ impl Tail {
         Ok(rest)
     }
 
-    fn judge(&self, file: &File, rules: &Rules<'_>) -> io::Result<Last> {
-        let rest = self.rest(file, rules)?;
-        let keep = rules.unterminated == Unterminated::Keep;
-        Ok(match tail::Tail::of(&rest) {
-            tail::Tail::Whole(Judged::Sealed(seal)) if keep => Last::Record(Some(seal)),
-            tail::Tail::Whole(_) if keep => Last::Record(None),
-            tail::Tail::Glued => Last::Glued,
-            tail::Tail::Newer => Last::Newer,
-            _ => Last::Torn,
-        })
-    }
-
-    fn reason(&self, last: Last) -> Code {
+    /// Why the bytes behind `rest_end`, or all of them, are removed.
+    pub(crate) fn reason(&self, last: Last) -> Code {
         match last {
             Last::Record(_) | Last::Glued if !self.has_nul => Code::Blank,
             Last::Record(_) | Last::Glued => Code::NulRun,

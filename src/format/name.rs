@@ -9,13 +9,58 @@ use std::{
 const SEGMENT_DIGITS: usize = 6;
 
 const QUARANTINE_SUFFIX: &str = ".quarantine";
+const BACKUP_SUFFIX: &str = ".bak-";
+const ORIGINAL_SUFFIX: &str = ".original-";
+const TEMPORARY_SUFFIX: &str = ".untorn-tmp-";
 const ZST_SUFFIX: &str = ".zst";
+
+/// How a moment is written in names and ids.
+pub(crate) const STAMP: &str = "%Y%m%dT%H%M%SZ";
 
 /// The file that keeps what repairs of `journal` removed.
 pub(crate) fn quarantine(journal: &Path) -> PathBuf {
     let mut name = journal.as_os_str().to_owned();
     name.push(QUARANTINE_SUFFIX);
     name.into()
+}
+
+/// The journal as it was before the repair of that id; later tries have a number behind it.
+pub(crate) fn backup(journal: &OsStr, repair: &str, attempt: u32) -> OsString {
+    beside(journal, BACKUP_SUFFIX, repair, attempt)
+}
+
+/// What undoing the repair of that id gives, where the journal has gone on since.
+pub(crate) fn original(journal: &OsStr, repair: &str, attempt: u32) -> OsString {
+    beside(journal, ORIGINAL_SUFFIX, repair, attempt)
+}
+
+/// The next content of the journal while it is written.
+pub(crate) fn temporary(journal: &OsStr, process: u32, attempt: u32) -> OsString {
+    beside(journal, TEMPORARY_SUFFIX, &process.to_string(), attempt)
+}
+
+fn beside(journal: &OsStr, suffix: &str, stamp: &str, attempt: u32) -> OsString {
+    let mut name = journal.to_owned();
+    name.push(suffix);
+    name.push(stamp);
+    if attempt > 0 {
+        name.push(format!("-{}", attempt + 1));
+    }
+    name
+}
+
+/// Whether [`backup`] gives this name.
+pub(crate) fn is_backup(journal: &OsStr, name: &OsStr) -> bool {
+    let stamp_of = |name: &str| name.split('-').next().map(ToOwned::to_owned);
+    let rest = name.as_encoded_bytes().strip_prefix(journal.as_encoded_bytes()).and_then(|rest| rest.strip_prefix(BACKUP_SUFFIX.as_bytes()));
+    let stamp = rest.and_then(|rest| str::from_utf8(rest).ok()).and_then(stamp_of);
+    stamp.is_some_and(|stamp| jiff::civil::DateTime::strptime(STAMP, &stamp).is_ok())
+}
+
+/// Whether [`temporary`] gives this name.
+pub(crate) fn is_temporary(journal: &OsStr, name: &OsStr) -> bool {
+    let rest = name.as_encoded_bytes().strip_prefix(journal.as_encoded_bytes());
+    rest.is_some_and(|rest| rest.starts_with(TEMPORARY_SUFFIX.as_bytes()))
 }
 
 /// The name of an archived segment: stem, `.`, number, `.`, extension.

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
-use super::{FileId, FileKind, file};
+use super::{FileId, FileKind, file, replace};
 
 /// One open directory.
 #[derive(Debug)]
@@ -51,5 +51,9 @@ impl RealDir {
 
     pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
         fs::read_dir(&self.path)?.map(|found| Ok(found?.file_name())).collect()
+    }
+
+    pub(super) fn free_bytes(&self) -> io::Result<Option<u64>> {
+        replace::free_bytes(&self.handle)
     }
 }

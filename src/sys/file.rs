@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::{FileId, FileKind, proc};
+use super::{FileId, FileKind, proc, replace};
 
 /// One descriptor, private to its owner and closed when a child process starts.
 #[derive(Debug)]
@@ -64,6 +64,14 @@ impl RealFile {
 
     pub(super) fn mode(&self) -> io::Result<u32> {
         Ok(self.0.metadata()?.mode() & 0o7777)
+    }
+
+    pub(super) fn links(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.nlink())
+    }
+
+    pub(super) fn own_like(&self, model: &RealFile) -> io::Result<()> {
+        replace::own_like(&self.0, &model.0)
     }
 
     pub(super) fn size(&self) -> io::Result<u64> {

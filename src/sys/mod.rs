@@ -7,6 +7,7 @@
 mod dir;
 mod file;
 mod proc;
+mod replace;
 #[cfg(feature = "sim")]
 pub mod sim;
 
@@ -120,6 +121,20 @@ impl Disk {
         on_disk!(self, file::open_rewrite(path).map(File::Real), sim => sim.open_rewrite(path).map(File::Sim))
     }
 
+    /// Renames a file over whatever has the new name: at no moment is there neither.
+    pub(crate) fn replace(&self, old: &Path, new: &Path) -> io::Result<()> {
+        on_disk!(self, replace::replace(old, new), sim => sim.replace(old, new))
+    }
+
+    /// Gives a file a second name; fails if that is taken.
+    pub(crate) fn hard_link(&self, old: &Path, new: &Path) -> io::Result<()> {
+        on_disk!(self, replace::hard_link(old, new), sim => sim.hard_link(old, new))
+    }
+
+    pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
+        on_disk!(self, replace::remove_file(path), sim => sim.remove_file(path))
+    }
+
     pub(crate) fn open_dir(&self, path: &Path) -> io::Result<Dir> {
         on_disk!(self, dir::RealDir::open(path).map(Dir::Real), sim => sim.open_dir(path).map(Dir::Sim))
     }
@@ -150,6 +165,11 @@ impl Dir {
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         on_handle!(Dir, self, dir => dir.names())
     }
+
+    /// Bytes that may still be written to the file system; `None` if it does not tell.
+    pub(crate) fn free_bytes(&self) -> io::Result<Option<u64>> {
+        on_handle!(Dir, self, dir => dir.free_bytes())
+    }
 }
 
 impl File {
@@ -164,6 +184,22 @@ impl File {
     /// The permission bits of the file.
     pub(crate) fn mode(&self) -> io::Result<u32> {
         on_handle!(File, self, file => file.mode())
+    }
+
+    /// How many names the file has.
+    pub(crate) fn links(&self) -> io::Result<u64> {
+        on_handle!(File, self, file => file.links())
+    }
+
+    /// Gives the file the owner and the permission bits of another one.
+    pub(crate) fn own_like(&self, model: &File) -> io::Result<()> {
+        match (self, model) {
+            (File::Real(file), File::Real(model)) => file.own_like(model),
+            #[cfg(feature = "sim")]
+            (File::Sim(file), File::Sim(model)) => file.own_like(model),
+            #[cfg(feature = "sim")]
+            _ => Ok(()),
+        }
     }
 
     /// Bytes in the file now. Found by seeking, which unlike `fstat` does not make the next write dearer.
@@ -218,6 +254,19 @@ impl File {
     /// Shows other processes that this descriptor takes the lock, until it is closed. Where that cannot be shown, nothing happens.
     pub(crate) fn show_presence(&self) {
         on_handle!(File, self, file => file.show_presence());
+    }
+
+    /// Appends all of `bytes`, in as many system calls as it takes.
+    pub(crate) fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Fills `into` from `offset` on, and says how much there was: less than all only at the end of the file.

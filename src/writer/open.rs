@@ -23,6 +23,7 @@ use crate::{
     position::Position,
     scan::{self, Scanner},
     segment::{self, Segment, Segments},
+    swap,
     sys::File,
     tail::{Numbers, TailRepair},
 };
@@ -81,8 +82,21 @@ pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Res
         active.lock(wait, Attempt::OpenToAppend)?;
         // Between opening and locking, a repair or a rotation may have put another file in this one's place.
         if active.is_named()? {
+            clear_leftovers(&active);
             return Ok(active);
         }
+    }
+}
+
+/// A second name may be the backup of a repair that crashed before it was done. One that is not does no harm here, nor does one that stays.
+fn clear_leftovers(active: &Active) {
+    let cleared = match active.file.links() {
+        Ok(1) => Ok(()),
+        Ok(_) => swap::clear_leftovers(Attempt::OpenToAppend, active),
+        Err(error) => Err(Error::io(Attempt::OpenToAppend, &active.place.path, error)),
+    };
+    if let Err(error) = cleared {
+        tracing::warn!(%error, "what an interrupted repair left could not be removed");
     }
 }
 

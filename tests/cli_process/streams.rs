@@ -119,3 +119,36 @@ fn an_interrupt_leaves_nothing_half_done() {
     assert_eq!(cat(&place.path()), b"{\"n\":1}\n");
     assert_clean(&place.path());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_ends_the_wait_for_a_lock() {
+    let place = Place::new();
+    let file = File::create(place.path()).unwrap();
+    fs2::FileExt::lock_exclusive(&file).unwrap();
+    let appender = Appender::start(&place.path(), &["--lock-wait", "forever"]);
+    // The file is open as soon as the wait for its lock can begin, and ^C is heard before.
+    let opened = format!("/proc/{}/fd", appender.child.id());
+    while !std::fs::read_dir(&opened).unwrap().any(|fd| std::fs::read_link(fd.unwrap().path()).is_ok_and(|target| target == place.path())) {
+        std::thread::yield_now();
+    }
+    appender.interrupt();
+    let Appender { mut child, .. } = appender;
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(file.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn colours_are_for_terminals_unless_asked_for() {
+    let place = Place::new();
+    std::fs::write(place.path(), "torn").unwrap();
+    for (arguments, variables, coloured) in [
+        (&["verify"][..], &[][..], false),
+        (&["verify", "--color", "always"], &[], true),
+        (&["--color", "never", "verify"], &[("CLICOLOR_FORCE", "1")], false),
+        (&["verify"], &[("NO_COLOR", "1")], false),
+    ] {
+        let ran = run(untorn().args(arguments).envs(variables.iter().copied()).arg(place.path()), b"");
+        assert_eq!((ran.code, ran.stderr.contains('\x1b')), (Some(1), coloured), "{arguments:?}");
+    }
+}

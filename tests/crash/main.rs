@@ -29,6 +29,7 @@ mod mount;
 mod power;
 mod promises;
 mod quarantine;
+mod repair;
 mod script;
 mod shutdown;
 mod strangers;

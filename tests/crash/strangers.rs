@@ -96,7 +96,7 @@ fn a_stranger_may_append_between_any_two_calls() {
     println!("strangers: {runs} runs");
 }
 
-/// S2-10, S2-12, F17, P3: a write that fails or is short takes back its own bytes and nobody else's, wherever a stranger writes.
+/// S2-10, S2-12, C13, F17, P3: a write that fails or is short takes back its own bytes and nobody else's, wherever a stranger writes.
 #[test]
 fn a_failed_append_never_takes_a_strangers_bytes() {
     let script = [Step::Append("{\"n\":1,\"text\":\"some words\"}".to_owned()), Step::All(vec!["{\"n\":2}".to_owned(), "{\"n\":3}".to_owned()])];

@@ -96,6 +96,23 @@ fn a_killed_holder_leaves_no_lock() {
     Writer::options().lock(Lock::PerAppend, LockWait::For(Duration::from_secs(10))).open(&journal.path).map(drop).unwrap();
 }
 
+/// F24: a program that is started meanwhile gets neither the descriptor nor, with it, the lock.
+#[test]
+fn a_child_process_inherits_nothing() {
+    let journal = TestJournal::missing();
+    let held = journal.open_with(|options| {
+        options.lock(Lock::Held, LockWait::Never);
+    });
+    let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains("j.jsonl"));
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    drop(held);
+    // Another test may be between fork and exec just now; then its child still has a copy of every descriptor.
+    Writer::options().lock(Lock::Held, LockWait::For(Duration::from_secs(10))).open(&journal.path).map(drop).unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
 /// S2-35: reading needs no lock.
 #[test]
 fn a_reader_reads_beside_the_holder_of_the_lock() {

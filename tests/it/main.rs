@@ -13,8 +13,12 @@
 mod append;
 #[cfg(feature = "sim")]
 mod durability;
+#[cfg(feature = "sim")]
+mod hostile;
 mod lock;
 mod open;
 mod reader;
+mod repair;
 mod support;
+mod undo;
 mod verify;

@@ -23,7 +23,7 @@ fn a_torn_fragment_is_moved_to_quarantine() {
     assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(43));
 }
 
-/// S2-05, S2-24, C5: a whole record that lacks its LF is kept and gets one.
+/// S2-05, S2-24, C5, F34: a whole record that lacks its LF is kept and gets one.
 #[test]
 fn a_whole_record_without_lf_is_kept() {
     let journal = TestJournal::with_bytes(FIRST.trim_end());
@@ -104,7 +104,7 @@ fn a_byte_order_mark_alone_is_an_empty_journal() {
     assert!(journal.text().starts_with("\u{feff}{\"_seq\":1,"), "{}", journal.text());
 }
 
-/// a cut at any byte, in the middle of a character too, keeps what came before and takes the next record.
+/// F33: a cut at any byte, in the middle of a character too, keeps what came before and takes the next record.
 #[test]
 fn a_tail_cut_at_any_byte_keeps_every_earlier_record() {
     let whole = TestJournal::missing();

@@ -47,22 +47,23 @@ pub(crate) fn refused_line(number: u64, at: usize, start: u64, code: &str, messa
     let head =
         Head { path: Path::new("stdin"), line: Some((number, at as u64 + 1)), severity: Severity::Error, code, message, offset: start + at as u64 };
     say::message(head);
-    if !line.is_empty() {
-        let around = usize::try_from(AROUND_BYTES).unwrap_or(usize::MAX);
-        let range = at.saturating_sub(around)..line.len().min(at + around);
-        let line_end = line.trim_ascii_end().len();
-        let place = (at - range.start)..(at + 1).min(line_end).max(at) - range.start;
-        say::lines(Picture {
-            number: Some(number),
-            starts: range.start == 0,
-            ends: range.end == line.len(),
-            bytes: line.get(range.start..range.end.min(line_end.max(range.start))).unwrap_or_default().to_vec(),
-            place,
-            repeated: None,
-            label: String::new(),
-            style: style_of(Severity::Error),
-        });
+    if line.is_empty() {
+        return;
     }
+    let text = line.trim_ascii_end();
+    let at = at.min(text.len());
+    let around = usize::try_from(AROUND_BYTES).unwrap_or(usize::MAX);
+    let (from, to) = (at.saturating_sub(around), text.len().min(at + around));
+    say::lines(Picture {
+        number: Some(number),
+        bytes: text.get(from..to).unwrap_or_default().to_vec(),
+        starts: from == 0,
+        ends: to == text.len(),
+        place: at - from..to.min(at + 1) - from,
+        repeated: None,
+        label: String::new(),
+        style: style_of(Severity::Error),
+    });
 }
 
 /// Tells a finding; with a picture of the place, if there is something to see.

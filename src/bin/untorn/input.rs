@@ -27,6 +27,8 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 pub(crate) struct Input {
     events: Receiver<Event>,
+    /// For the thread that reads, until it is started.
+    sender: Option<SyncSender<Event>>,
     interrupted: Arc<AtomicBool>,
     buffer: Vec<u8>,
     /// Where `buffer` starts in the stream.
@@ -78,7 +80,7 @@ pub(crate) struct Place {
 }
 
 impl Input {
-    /// Starts to read stdin. From here on, ^C is heard by [`wait`](Input::wait).
+    /// Prepares to read stdin, which the first [`wait`](Input::wait) starts. From here on, ^C is heard there.
     pub(crate) fn stdin(line_bytes_max: u64) -> Input {
         let (sender, events) = sync_channel(CHUNKS_MAX);
         let interrupted = Arc::new(AtomicBool::new(false));
@@ -87,18 +89,32 @@ impl Input {
             flag.store(true, Ordering::Relaxed);
             let _ = wake.send(Event::Interrupted);
         });
-        thread::spawn(move || read_on(&mut io::stdin().lock(), &sender));
-        Input::new(events, interrupted, line_bytes_max)
+        Input { sender: Some(sender), ..Input::new(events, interrupted, line_bytes_max) }
     }
 
     fn new(events: Receiver<Event>, interrupted: Arc<AtomicBool>, line_bytes_max: u64) -> Input {
         let line_bytes_max = usize::try_from(line_bytes_max).unwrap_or(usize::MAX);
         let buffer = Vec::new();
-        Input { events, interrupted, buffer, base: 0, next: 0, searched: 0, given: 0, line_bytes_max, passing_over: false, ended: false }
+        Input {
+            events,
+            sender: None,
+            interrupted,
+            buffer,
+            base: 0,
+            next: 0,
+            searched: 0,
+            given: 0,
+            line_bytes_max,
+            passing_over: false,
+            ended: false,
+        }
     }
 
     /// Waits until there is a line, and takes what else has come in. What was given before is forgotten.
     pub(crate) fn wait(&mut self) -> Result<Waited, Stop> {
+        if let Some(sender) = self.sender.take() {
+            thread::spawn(move || read_on(&mut io::stdin().lock(), &sender));
+        }
         self.buffer.drain(..self.next);
         self.base += self.next as u64;
         self.searched = self.searched.saturating_sub(self.next);

@@ -79,19 +79,17 @@ fn print_one(file: &OsString, options: &ReadOptions, form: Form, output: &mut Ou
 }
 
 fn print_record(source: &Source, line: &mut Line<'_>, form: Form, output: &mut Output) -> Result<(), Stop> {
-    if form == Form::Line {
-        return output.line(line.bytes());
-    }
-    let mark = line.mark();
-    let path = source.name(line.path()).to_string_lossy().into_owned();
-    let Some(payload) = line.payload() else { return Ok(()) };
     match form {
+        Form::Line => output.line(line.bytes()),
+        Form::Payload => line.payload().map_or(Ok(()), |payload| output.line(payload)),
         Form::Json => {
-            let len = mark.end.offset - mark.start.offset;
+            let mark = line.mark();
             let (segment, offset) = (mark.start.segment, mark.start.offset);
+            let len = mark.end.offset - offset;
+            let path = source.name(line.path()).to_string_lossy().into_owned();
+            let Some(payload) = line.payload() else { return Ok(()) };
             output.json_with_payload(&Printed { schema: "untorn.record.v1", path: &path, seq: mark.seq, segment, offset, len }, payload)
         }
-        Form::Payload | Form::Line => output.line(payload),
     }
 }
 

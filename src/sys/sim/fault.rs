@@ -40,6 +40,12 @@ pub enum OpKind {
     FileKind,
     /// Asks for the mode of an open file.
     Mode,
+    /// Asks how many names an open file has.
+    Links,
+    /// Gives an open file the owner and mode of another one.
+    OwnLike,
+    /// Asks how much room is left.
+    FreeBytes,
     /// Asks for the size of an open file.
     Size,
     /// Asks where an open file stands.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::{
     SimDisk,
-    content::{Content, Taken, key},
+    content::{Taken, key},
     fault::{How, Op, OpKind, Outcome},
     inode::Inode,
     names::is_root,
@@ -111,6 +111,7 @@ impl SimDisk {
     }
 
     /// Renames a file; fails if the new name is taken.
+    #[cfg(test)]
     pub(crate) fn rename_new(&self, old: &Path, new: &Path) -> io::Result<()> {
         self.op(Op::new(OpKind::Rename, old), |state, _| state.content.rename(old, new, Taken::Refuse))
     }
@@ -123,8 +124,9 @@ impl SimDisk {
         self.op(Op::new(OpKind::Remove, path), |state, _| state.content.remove(path))
     }
 
+    #[cfg(test)]
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, Content::new_dir()).map(drop))
+        self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, super::content::Content::new_dir()).map(drop))
     }
 
     pub(crate) fn strangers(&self, id: FileId) -> Vec<Process> {
@@ -167,6 +169,10 @@ impl SimDir {
             if there { Ok(state.content.names_in(&self.path)) } else { Err(Errno::NOENT.into()) }
         })
     }
+
+    pub(crate) fn free_bytes(&self) -> io::Result<Option<u64>> {
+        self.disk.op(Op::new(OpKind::FreeBytes, &self.path), |state, _| Ok(state.free().map(|free| free as u64)))
+    }
 }
 
 impl SimFile {
@@ -184,6 +190,18 @@ impl SimFile {
 
     pub(crate) fn mode(&self) -> io::Result<u32> {
         self.op(OpKind::Mode, |state| Ok(state.inode_of(self.handle)?.mode))
+    }
+
+    pub(crate) fn links(&self) -> io::Result<u64> {
+        self.op(OpKind::Links, |state| state.links(self.handle))
+    }
+
+    pub(crate) fn own_like(&self, model: &SimFile) -> io::Result<()> {
+        self.op(OpKind::OwnLike, |state| {
+            let mode = state.inode_of(model.handle)?.mode;
+            state.inode_of_mut(self.handle)?.mode = mode;
+            Ok(())
+        })
     }
 
     pub(crate) fn size(&self) -> io::Result<u64> {

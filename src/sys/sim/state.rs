@@ -205,7 +205,7 @@ impl State {
         if self.handle(handle)?.access == Access::Read {
             return Err(Errno::BADF.into());
         }
-        let room = self.capacity.map_or(FILE_BYTES_MAX, |capacity| capacity.saturating_sub(self.used()));
+        let room = self.free().unwrap_or(FILE_BYTES_MAX);
         let inode = self.inode_of_mut(handle)?;
         let fits = (inode.live().len() + room).min(FILE_BYTES_MAX).saturating_sub(offset).min(bytes.len());
         match bytes.get(..fits) {
@@ -215,6 +215,17 @@ impl State {
         }
         self.moved = Some(offset as u64..(offset + fits) as u64);
         Ok(fits)
+    }
+
+    /// How many names the file of the handle has.
+    pub(super) fn links(&self, handle: u64) -> io::Result<u64> {
+        let inode = self.handle(handle)?.inode;
+        Ok(self.content.names.live().values().filter(|named| **named == inode).count() as u64)
+    }
+
+    /// Room for so many bytes, if there is a limit.
+    pub(super) fn free(&self) -> Option<usize> {
+        self.capacity.map(|capacity| capacity.saturating_sub(self.used()))
     }
 
     /// Bytes of all files that have a name or are open.

@@ -61,6 +61,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     interrupt::survive_file_size_limit();
+    let input = Input::stdin(LINE_BYTES_MAX_DEFAULT);
     let mut options = Writer::options();
     options.durability(args.sync).format(args.format.into()).lock(Lock::PerAppend, args.lock_wait);
     let writer = options.open(&args.file)?;
@@ -74,7 +75,6 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
         exit: Exit::Done,
     };
     session.tell_tail_repair();
-    let input = Input::stdin(LINE_BYTES_MAX_DEFAULT);
     let ended = if args.batch { session.append_batch(input)? } else { session.append_groups(input)? };
     session.close(ended)
 }
@@ -123,7 +123,10 @@ struct Acknowledgement {
 
 impl Group {
     /// Adds the record on a line, if there is one.
-    fn add(&mut self, line: &Line<'_>) -> untorn::Result<()> {
+    fn add(&mut self, line: &Line<'_>) -> Result<(), Refusal> {
+        if line.is_over_limit {
+            return Err(Refusal::too_long());
+        }
         if !line.bytes.trim_ascii().is_empty() {
             self.records.add_json(line.bytes)?;
             self.places.push(line.place);
@@ -143,7 +146,7 @@ impl Session<'_> {
             let mut group = Group::default();
             let mut refused = None;
             while let Some(line) = input.next_line() {
-                let Err(refusal) = refusal_of_long(&line).map_or_else(|| group.add(&line).map_err(Refusal::from), Err) else { continue };
+                let Err(refusal) = group.add(&line) else { continue };
                 if !self.args.skip_invalid {
                     refused = Some((line.place, refusal));
                     break;
@@ -215,11 +218,14 @@ impl Session<'_> {
             }
             while let Some(line) = input.next_line() {
                 bytes += line.bytes.len() as u64;
-                let too_long = (bytes > LINE_BYTES_MAX_DEFAULT).then(|| Refusal::too_long("stdin is longer than a batch may be"));
-                let Err(refusal) = too_long.map_or_else(|| group.add(&line).map_err(Refusal::from), Err) else { continue };
+                let refusal = match group.add(&line) {
+                    _ if bytes > LINE_BYTES_MAX_DEFAULT => Refusal::too_long(),
+                    Ok(()) => continue,
+                    Err(refusal) => refusal,
+                };
                 self.refuse(&refusal, line.place, line.bytes);
                 if !self.args.skip_invalid || bytes > LINE_BYTES_MAX_DEFAULT {
-                    say::message("nothing appended: a batch is whole or not at all");
+                    say::message("nothing appended: a batch is whole or not at all, and no longer than a line");
                     return Ok(Ended::Early);
                 }
             }
@@ -308,7 +314,7 @@ impl Session<'_> {
         say::message(match (unsure, error.left()) {
             (0, Left::Unknown) => format!("{appended} appended; whether line {next} is in the file is unknown"),
             (0, _) => format!("{appended} appended; nothing from line {next} on"),
-            (unsure, _) => format!("{appended} appended; {} more may be gone after a power cut", text::count(unsure, "record")),
+            (unsure, _) => format!("{appended} appended; {} may be gone after a power cut", text::count(unsure, "more record")),
         });
         say::way_out(error);
     }
@@ -337,8 +343,9 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn too_long(reason: impl Into<String>) -> Refusal {
-        Refusal { code: "too-long", reason: reason.into(), at: 0 }
+    fn too_long() -> Refusal {
+        let reason = format!("longer than a line may be, {} bytes", text::grouped(LINE_BYTES_MAX_DEFAULT));
+        Refusal { code: "too-long", reason, at: 0 }
     }
 }
 
@@ -347,17 +354,9 @@ impl From<Error> for Refusal {
         match (error.invalid_json(), error.kind()) {
             (Some(invalid), _) => Refusal { code: "not-json", reason: invalid.reason().to_string(), at: invalid.at() },
             (None, ErrorKind::SealedPayload) => Refusal { code: "sealed-payload", reason: "it ends like a sealed line".to_owned(), at: 0 },
-            (None, _) => Refusal::too_long(limit()),
+            (None, _) => Refusal::too_long(),
         }
     }
-}
-
-fn refusal_of_long(line: &Line<'_>) -> Option<Refusal> {
-    line.is_over_limit.then(|| Refusal::too_long(limit()))
-}
-
-fn limit() -> String {
-    format!("longer than a line may be, {} bytes", text::grouped(LINE_BYTES_MAX_DEFAULT))
 }
 
 /// Whether the record was at fault, not the journal.

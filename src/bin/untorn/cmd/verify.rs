@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde::Serialize;
@@ -97,7 +97,7 @@ impl Run<'_> {
                     self.exit = Exit::Failed;
                     self.totals.unreadable += 1;
                 });
-                targets.extend(found.into_iter().map(PathBuf::into_os_string));
+                targets.extend(found.iter().map(|path| path.strip_prefix(".").unwrap_or(path).into()));
             } else if !journals::whole(path).is_some_and(|whole| named.contains(&*whole)) {
                 targets.push(file.clone());
             }

@@ -1,0 +1,201 @@
+//! Putting a new file in a journal's place, with no moment at which the journal is missing or half there.
+//!
+//! Everything happens under the exclusive lock of the old file:
+//!
+//! 1. what an earlier swap left behind when it crashed is removed: its temporary files, and a backup that is still the journal itself;
+//! 2. a temporary file beside the journal gets the journal's owner and mode, and then its new content. Crash here: a stale temporary file, which
+//!    step 1 of the next swap removes;
+//! 3. it is synced. Crash here: the same;
+//! 4. the old file gets a second name, the backup, and the directory is synced. Crash here: the journal has two names, and whoever opens it next
+//!    removes the second;
+//! 5. the new file is locked, before anybody can see it;
+//! 6. it is renamed over the journal. Crash here: the path names the old file or the new one, and each of them is whole;
+//! 7. the directory is synced. Crash here: the new file;
+//! 8. the new file is unlocked, and then the old one. A writer that waited for the old lock sees that its path names another file, and goes on
+//!    in that one.
+//!
+//! Permission bits and owner are kept; extended attributes are not.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    active::Active,
+    error::{Attempt, Error, ErrorKind, Result},
+    format::name,
+    sys::{Disk, File, FileId},
+};
+
+/// How many names are tried for a file that must not replace another one.
+const NAMES_MAX: u32 = 1000;
+
+/// The next content of a journal, in a file of its own until it is installed. Dropping it removes that file.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    attempt: Attempt,
+    file: File,
+    /// Removed before the lock is let go, and another swap may use the name: fields are dropped in order.
+    temporary: Temporary,
+    active: Active,
+}
+
+/// A file that is removed again unless it has come to its place.
+#[derive(Debug)]
+struct Temporary {
+    disk: Disk,
+    path: PathBuf,
+    is_installed: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_installed
+            && let Err(error) = self.disk.remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a temporary file could not be removed; the next repair does it");
+        }
+    }
+}
+
+/// What a swap leaves: the journal's new file and, still locked, the one that it replaced.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    /// Unlocked before `replaced` is: fields are dropped in order.
+    pub(crate) active: Active,
+    pub(crate) replaced: File,
+    pub(crate) backup: Option<PathBuf>,
+}
+
+impl Successor {
+    /// Steps 1 and 2, but for the content.
+    ///
+    /// # Errors
+    ///
+    /// [`HardLinked`](ErrorKind::HardLinked) if the journal has a second name: the swap would leave the old content under that one.
+    pub(crate) fn create(attempt: Attempt, active: Active) -> Result<Successor> {
+        clear_leftovers(attempt, &active)?;
+        let place = &active.place;
+        let failed = |error| Error::io(attempt, &place.path, error);
+        if active.file.links().map_err(failed)? > 1 {
+            return Err(Error::new(ErrorKind::HardLinked, attempt)
+                .on(&place.path)
+                .detail("it has a second hard link, which would keep the old content"));
+        }
+        let mode = active.file.mode().map_err(failed)?;
+        let name = |attempt| name::temporary(&place.name, std::process::id(), attempt);
+        let created = first_free(name, |name| {
+            let path = place.path.with_file_name(name);
+            place.disk.create_append(&path, mode & 0o600).map(|file| (file, path))
+        });
+        let (file, path) = created.map_err(failed)?;
+        let temporary = Temporary { disk: place.disk.clone(), path, is_installed: false };
+        file.own_like(&active.file).map_err(failed)?;
+        Ok(Successor { attempt, file, temporary, active })
+    }
+
+    /// The journal as it is now.
+    pub(crate) fn old(&self) -> &Active {
+        &self.active
+    }
+
+    /// The empty file to be filled by appending.
+    pub(crate) fn new_file(&self) -> &File {
+        &self.file
+    }
+
+    /// Steps 3 to 7; the last one happens when what is returned is dropped. `backup` is the id that the old file's second name ends in.
+    ///
+    /// # Errors
+    ///
+    /// [`DurabilityUnknown`](ErrorKind::DurabilityUnknown) if the new file is in place, but a power cut may bring the old one back. After any other
+    /// error the old file is in place.
+    pub(crate) fn install(mut self, backup: Option<&str>) -> Result<Installed> {
+        let (attempt, disk) = (self.attempt, self.active.place.disk.clone());
+        let journal = self.active.place.path.clone();
+        let failed = |error| Error::io(attempt, &journal, error);
+        self.file.sync_data().map_err(failed)?;
+        let backup = backup.map(|id| self.back_up(id)).transpose().map_err(failed)?;
+        let installed = self.rename().inspect_err(|_| {
+            if let Some(Err(error)) = backup.as_ref().map(|backup| disk.remove_file(backup)) {
+                tracing::warn!(path = %journal.display(), %error, "the backup's name could not be taken back; whoever opens the journal next does it");
+            }
+        })?;
+        self.active.place.dir.sync().map_err(|error| {
+            failed(error).kinded(ErrorKind::DurabilityUnknown).detail("the new file is in place, but its directory could not be synced")
+        })?;
+        let Successor { active: Active { file: replaced, place, .. }, file, .. } = self;
+        let active = Active { file, id: installed, place };
+        Ok(Installed { active, replaced, backup })
+    }
+
+    /// Step 4.
+    fn back_up(&self, id: &str) -> io::Result<PathBuf> {
+        let place = &self.active.place;
+        let backup = first_free(
+            |attempt| name::backup(&place.name, id, attempt),
+            |name| {
+                let path = place.path.with_file_name(name);
+                place.disk.hard_link(&place.path, &path).map(|()| path)
+            },
+        )?;
+        place.dir.sync()?;
+        Ok(backup)
+    }
+
+    /// Steps 5 and 6.
+    fn rename(&mut self) -> Result<FileId> {
+        let place = &self.active.place;
+        let failed = |error| Error::io(self.attempt, &place.path, error);
+        self.file.show_presence();
+        let id = self.file.id().map_err(failed)?;
+        if !self.file.try_lock().map_err(failed)? {
+            return Err(Error::new(ErrorKind::Locked, self.attempt).on(&self.temporary.path).detail("somebody locked the temporary file"));
+        }
+        if !self.active.is_named()? {
+            return Err(Error::new(ErrorKind::Changed, self.attempt).on(&place.path).detail("another file was put in its place"));
+        }
+        place.disk.replace(&self.temporary.path, &place.path).map_err(failed)?;
+        self.temporary.is_installed = true;
+        Ok(id)
+    }
+}
+
+/// Step 1: removes what a swap left that crashed before its rename. Under the exclusive lock, so that no swap is under way.
+pub(crate) fn clear_leftovers(attempt: Attempt, active: &Active) -> Result<()> {
+    let place = &active.place;
+    let failed = |error| Error::io(attempt, &place.path, error);
+    for name in place.dir.names().map_err(failed)? {
+        let is_own_backup = || Ok(name::is_backup(&place.name, &name) && place.dir.id_of(&name)? == Some(active.id));
+        if name::is_temporary(&place.name, &name) || is_own_backup().map_err(failed)? {
+            place.disk.remove_file(&place.path.with_file_name(&name)).map_err(failed)?;
+            tracing::info!(path = %place.path.display(), leftover = %name.display(), "removed what a crash left");
+        }
+    }
+    Ok(())
+}
+
+/// Creates a file of its own with what `fill` writes, and makes it durable; if that fails, no file is left.
+pub(crate) fn create_beside(attempt: Attempt, disk: &Disk, path: &Path, mode: u32, fill: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+    let failed = |error| Error::io(attempt, path, error);
+    let file = disk.create_append(path, mode).map_err(failed)?;
+    let mut unfinished = Temporary { disk: disk.clone(), path: path.to_owned(), is_installed: false };
+    fill(&file)?;
+    file.sync_data().map_err(failed)?;
+    disk.open_dir(path.parent().unwrap_or(Path::new(""))).and_then(|dir| dir.sync()).map_err(failed)?;
+    unfinished.is_installed = true;
+    Ok(())
+}
+
+/// The first name that is not taken, and what `create` made of it.
+pub(crate) fn first_free<T>(name: impl Fn(u32) -> OsString, create: impl Fn(&OsStr) -> io::Result<T>) -> io::Result<T> {
+    let mut attempt = 0;
+    loop {
+        match create(&name(attempt)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < NAMES_MAX => attempt += 1,
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,641 @@
+//! Repair loses nothing and invents nothing: what is taken out is in quarantine, what can be trusted stays, and what was shown is what is done.
+
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::PathBuf,
+};
+
+use base64::Engine as _;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use untorn::{Code, ErrorKind, Lock, LockWait, RepairMethod, RepairOptions, Repaired, Unterminated, What, Writer, plan_repair, undo_repair};
+
+use crate::support::TestJournal;
+
+/// A sealed line without its LF; `open` is an object without its `}`.
+fn sealed(open: &str, seq: u64, more: u64) -> String {
+    let more = if more > 0 { format!(",\"_more\":{more}") } else { String::new() };
+    let covered = format!("{open},\"_seq\":{seq}{more}");
+    format!("{covered},\"_crc\":\"{:08x}\"}}", crc32fast::hash(covered.as_bytes()))
+}
+
+fn repair(journal: &TestJournal) -> Repaired {
+    plan_repair(&journal.path).expect("the file can be planned for").apply().expect("the plan can be applied")
+}
+
+/// What the newest repair in the quarantine says it did: ranges with their bytes, and offsets of added LFs.
+struct Kept {
+    ranges: Vec<(usize, Vec<u8>, String)>,
+    added: Vec<usize>,
+}
+
+fn newest_repair(journal: &TestJournal) -> Kept {
+    let text = journal.quarantine().unwrap_or_default();
+    let entries: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("the quarantine is JSON Lines")).collect();
+    let Some(newest) = entries.iter().rev().find(|entry| entry.get("before_len").is_some()) else {
+        return Kept { ranges: Vec::new(), added: Vec::new() };
+    };
+    let mut kept = Kept { ranges: Vec::new(), added: Vec::new() };
+    for entry in entries.iter().filter(|entry| entry["repair"] == newest["repair"]) {
+        let Some(offset) = entry.get("offset").map(|offset| offset.as_u64().unwrap() as usize) else { continue };
+        let bytes = match (entry.get("text"), entry.get("base64"), entry.get("nul")) {
+            (Some(text), ..) => text.as_str().unwrap().as_bytes().to_vec(),
+            (_, Some(base64), _) => base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap(),
+            (.., Some(_)) => vec![0; entry["len"].as_u64().unwrap() as usize],
+            _ => {
+                kept.added.push(offset);
+                continue;
+            }
+        };
+        assert_eq!(entry["len"], bytes.len());
+        assert_eq!(entry["crc"], format!("{:08x}", crc32fast::hash(&bytes)));
+        kept.ranges.push((offset, bytes, entry["reason"].as_str().unwrap().to_owned()));
+    }
+    kept.ranges.sort();
+    kept
+}
+
+impl Kept {
+    /// What `before` is without the ranges and with the LFs. Each range must hold what `before` holds there.
+    fn applied_to(&self, before: &[u8]) -> Vec<u8> {
+        let mut after = Vec::new();
+        let mut added = self.added.clone();
+        added.sort();
+        let mut added = added.into_iter().peekable();
+        let mut ranges = self.ranges.iter().peekable();
+        let mut at = 0;
+        while at <= before.len() {
+            if added.next_if_eq(&at).is_some() {
+                after.push(b'\n');
+            }
+            if let Some((offset, bytes, _)) = ranges.next_if(|(offset, ..)| *offset == at) {
+                assert_eq!(before.get(*offset..offset + bytes.len()), Some(&bytes[..]), "the quarantine has other bytes at {offset}");
+                at += bytes.len();
+                if bytes.is_empty() {
+                    break;
+                }
+                continue;
+            }
+            after.extend(before.get(at));
+            at += 1;
+        }
+        after
+    }
+}
+
+/// The damage of the wild, and what is left of it: C1 to C11, C14 to C21, C25, C31, S2-31, X-01, X-02, X-05.
+#[test]
+fn each_damage_of_the_wild_is_repaired_to_the_records_that_can_be_trusted() {
+    let nul = "\0".repeat(700);
+    let big = "x".repeat(9000);
+    let s = |seq| sealed(&format!("{{\"id\":{seq}"), seq, 0);
+    let (s1, s2, s3, s4) = (s(1), s(2), s(3), s(4));
+    let cases: Vec<(&str, Vec<u8>, String, &[Code])> = vec![
+        ("C1", b"{\"id\":1}\n{\"id\":2,\"te{\"id\":3}\n".to_vec(), "{\"id\":1}\n{\"id\":3}\n".into(), &[Code::Spliced]),
+        ("C2", b"{\"id\":1}\n{\"id\":2,\"te{\"id\":2,\"text\":1}\n".to_vec(), "{\"id\":1}\n{\"id\":2,\"text\":1}\n".into(), &[Code::Spliced]),
+        ("C3", b"{\"id\":1}{\"id\":2}\n{\"id\":3}\n".to_vec(), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n".into(), &[Code::Glued]),
+        ("C3", b"{\"id\":1}{\"id\":2}{\"id\":3,\"te\n".to_vec(), "{\"id\":1}\n{\"id\":2}\n".into(), &[Code::Glued]),
+        ("C4", b"{\"id\":1}\n{\"id\":2,\"te".to_vec(), "{\"id\":1}\n".into(), &[Code::TornTail]),
+        ("C5", b"{\"id\":1}\n{\"id\":2}".to_vec(), "{\"id\":1}\n{\"id\":2}\n".into(), &[Code::Unterminated]),
+        ("C6", b"{\"id\":1}\n{\"id\":2,\"te\n{\"id\":3}\n".to_vec(), "{\"id\":1}\n{\"id\":3}\n".into(), &[Code::NotJson]),
+        ("C7", format!("{{\"id\":1}}\n{nul}\n{{\"id\":3}}\n").into(), "{\"id\":1}\n{\"id\":3}\n".into(), &[Code::NulRun]),
+        ("C7", format!("{{\"id\":1}}\n{nul}").into(), "{\"id\":1}\n".into(), &[Code::NulRun]),
+        (
+            "C8",
+            format!("{{\"id\":1}}{nul}\n{{\"id\":2}}{nul}").into(),
+            "{\"id\":1}\n{\"id\":2}\n".into(),
+            &[Code::NulRun, Code::Unterminated, Code::NulRun],
+        ),
+        ("C9", format!("{nul}{{\"id\":1}}\n").into(), "{\"id\":1}\n".into(), &[Code::NulRun]),
+        ("C10", nul.clone().into(), String::new(), &[Code::NulRun]),
+        ("C11", format!("{s1}\n{{\"id\":2,\"{big}{s3}{big}\"}}\n{s4}\n").into(), format!("{s1}\n{s3}\n{s4}\n"), &[Code::Spliced]),
+        ("C14", b"{\"id\":1}\n\xE6\x87\n{\"id\":2}\n".to_vec(), "{\"id\":1}\n{\"id\":2}\n".into(), &[Code::NotUtf8]),
+        ("C15", b"{\"id\":\"\\ud800\"}\nx\n".to_vec(), "{\"id\":\"\\ud800\"}\n".into(), &[Code::NotJson]),
+        ("C16", "{\"id\":\"\u{2028}\u{85}\"}\nx\n".into(), "{\"id\":\"\u{2028}\u{85}\"}\n".into(), &[Code::NotJson]),
+        ("C17", b"{\"a\":1,\"b\":\"x\ny\"}\n".to_vec(), String::new(), &[Code::NotJson]),
+        ("C18", b"\xEF\xBB\xBF{\"id\":1}\nx\n".to_vec(), "\u{feff}{\"id\":1}\n".into(), &[Code::NotJson]),
+        ("C18", b"\xEF\xBB\xBFx{\"id\":1}\n{\"id\":2}\n".to_vec(), "{\"id\":1}\n{\"id\":2}\n".into(), &[Code::Spliced]),
+        (
+            "C19",
+            b"{\"id\":1}\r\nx\r\n{\"id\":2}{\"id\":3}\r\n".to_vec(),
+            "{\"id\":1}\r\n{\"id\":2}\n{\"id\":3}\r\n".into(),
+            &[Code::NotJson, Code::Glued],
+        ),
+        ("C20", b"\n{\"id\":1}\n \t\nx\n\n".to_vec(), "\n{\"id\":1}\n \t\n\n".into(), &[Code::NotJson]),
+        ("C25", b"[1]\n2\n\"x\"\nnull\nx\n".to_vec(), "[1]\n2\n\"x\"\nnull\n".into(), &[Code::NotJson]),
+        ("C31", b"{\"header\":\n{\"id\":1}\n".to_vec(), "{\"id\":1}\n".into(), &[Code::NotJson]),
+        ("X-01", b"{\"id\":1}\n{\"id\":2}{\"id\":3}".to_vec(), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n".into(), &[Code::Glued]),
+        ("X-02", b"{\"id\":1}\n{\"id\":2,\"te \0\0 \0".to_vec(), "{\"id\":1}\n".into(), &[Code::TornTail]),
+        ("crc", format!("{s1}\n{}\n{s3}\n", s2.replace("id", "ie")).into(), format!("{s1}\n{s3}\n"), &[Code::CrcMismatch]),
+        ("torn before a whole last record", b"{\"id\":1}\n{\"id\":2,\"te{\"id\":3}".to_vec(), "{\"id\":1}\n{\"id\":3}\n".into(), &[Code::Spliced]),
+        ("a bare literal may go on", b"{\"id\":1}\ntrue".to_vec(), "{\"id\":1}\n".into(), &[Code::TornTail]),
+    ];
+    for (row, before, after, codes) in cases {
+        let journal = TestJournal::with_bytes(&before);
+        let plan = plan_repair(&journal.path).unwrap();
+        let mut found: Vec<Code> = plan.actions().iter().map(|action| action.reason).collect();
+        found.dedup();
+        assert_eq!(found, codes, "{row}");
+        let repaired = plan.apply().unwrap();
+        assert_eq!(journal.text(), after, "{row}");
+        assert_eq!((repaired.remaining, repaired.len_after as usize), (0, after.len()), "{row}");
+        assert_eq!(newest_repair(&journal).applied_to(&before), after.as_bytes(), "{row}");
+        assert!(plan_repair(&journal.path).unwrap().is_empty(), "{row}: a second run has something to do");
+        undo_repair(&journal.path).unwrap();
+        assert_eq!(journal.bytes(), before, "{row}: undone");
+    }
+}
+
+/// X-05, S2-30: damage in the middle is told with line, byte and length, and what follows it stays.
+#[test]
+fn the_plan_names_each_damaged_place() {
+    let journal = TestJournal::with_bytes("{\"id\":1}\nx\ny\n{\"id\":2,\"te{\"id\":3}\n{\"id\":4}\n{\"id\":5,");
+    let plan = plan_repair(&journal.path).unwrap();
+    let actions: Vec<_> =
+        plan.actions().iter().map(|action| (action.what, action.reason, action.line, action.lines, action.offset, action.len)).collect();
+    assert_eq!(
+        actions,
+        [
+            (What::Remove, Code::NotJson, 2, 2, 9, 4),
+            (What::Remove, Code::Spliced, 4, 1, 13, 11),
+            (What::Salvage, Code::Spliced, 4, 1, 24, 8),
+            (What::Remove, Code::TornTail, 6, 1, 42, 8),
+        ]
+    );
+    assert_eq!((plan.kept(), plan.salvaged(), plan.removed_bytes()), (2, 1, 23));
+    assert_eq!((plan.how(), plan.len_before(), plan.len_after()), (RepairMethod::Rewrite, 50, 27));
+    assert!(plan.space().needed >= 27);
+    let repaired = plan.apply().unwrap();
+    assert_eq!((repaired.kept, repaired.salvaged, repaired.removed_bytes), (2, 1, 23));
+}
+
+/// S2-19: a single torn record goes to quarantine before the file becomes empty.
+#[test]
+fn a_single_torn_record_is_kept_in_quarantine() {
+    let journal = TestJournal::with_bytes("{\"only\":");
+    let repaired = repair(&journal);
+    assert_eq!((journal.text().as_str(), repaired.removed_bytes), ("", 8));
+    assert_eq!(newest_repair(&journal).ranges, [(0, b"{\"only\":".to_vec(), "torn-tail".to_owned())]);
+}
+
+/// X-11: a rewrite keeps the old file under a second name, and the removed bytes in quarantine.
+#[test]
+fn a_rewrite_keeps_backup_owner_and_mode() {
+    let before = "{\"id\":1}\nx\n{\"id\":2}\n";
+    let journal = TestJournal::with_bytes(before);
+    fs::set_permissions(&journal.path, fs::Permissions::from_mode(0o640)).unwrap();
+    let inode = fs::metadata(&journal.path).unwrap().ino();
+    let repaired = repair(&journal);
+    let backup = repaired.backup.expect("there is a backup");
+    assert_eq!((fs::read_to_string(&backup).unwrap().as_str(), fs::metadata(&backup).unwrap().ino()), (before, inode));
+    let name = backup.file_name().unwrap().to_str().unwrap();
+    assert_eq!(name, format!("j.jsonl.bak-{}", repaired.repair.unwrap()));
+    for path in [&journal.path, &repaired.quarantine.unwrap()] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o640);
+    }
+    assert_eq!(fs::read_dir(journal.dir()).unwrap().count(), 3, "no temporary file is left");
+}
+
+#[test]
+fn damage_at_the_end_is_cut_in_place() {
+    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2,");
+    let inode = fs::metadata(&journal.path).unwrap().ino();
+    let plan = plan_repair(&journal.path).unwrap();
+    assert_eq!((plan.how(), plan.backs_up()), (RepairMethod::InPlace, false));
+    let repaired = plan.apply().unwrap();
+    assert_eq!((repaired.backup, fs::metadata(&journal.path).unwrap().ino()), (None, inode));
+    assert_eq!(journal.text(), "{\"id\":1}\n");
+}
+
+#[test]
+fn options_say_what_stays() {
+    let before = "{\"id\":1}\n{\"id\":2}{\"id\":3}\n{\"id\":4}";
+    let with = |change: fn(&mut RepairOptions)| {
+        let journal = TestJournal::with_bytes(before);
+        let mut options = RepairOptions::new();
+        change(&mut options);
+        let repaired = options.plan(&journal.path).unwrap().apply().unwrap();
+        (journal.text(), repaired.backup.is_some(), repaired.quarantine.unwrap())
+    };
+    let (text, ..) = with(|options| {
+        options.without_salvage();
+    });
+    assert_eq!(text, "{\"id\":1}\n{\"id\":4}\n");
+    let (text, ..) = with(|options| {
+        options.unterminated(Unterminated::Quarantine);
+    });
+    assert_eq!(text, "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n");
+    let (_, has_backup, _) = with(|options| {
+        options.without_backup();
+    });
+    assert!(!has_backup);
+    let (_, _, quarantine) = with(|options| {
+        options.quarantine(std::env::temp_dir().join(format!("untorn-quarantine-{}", std::process::id())));
+    });
+    assert!(quarantine.exists());
+    fs::remove_file(quarantine).unwrap();
+}
+
+/// C21: a line over the limit goes to quarantine whole, in pieces.
+#[test]
+fn a_line_over_the_limit_is_moved_whole() {
+    let long = format!("{{\"long\":\"{}\"}}\n", "x".repeat(3 << 20));
+    let before = format!("{{\"id\":1}}\n{long}{{\"id\":2}}\n");
+    let journal = TestJournal::with_bytes(&before);
+    let plan = RepairOptions::new().line_bytes_max(1 << 20).plan(&journal.path).unwrap();
+    assert_eq!((plan.actions()[0].reason, plan.actions().len()), (Code::TooLong, 1));
+    plan.apply().unwrap();
+    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
+    undo_repair(&journal.path).unwrap();
+    assert_eq!(journal.text(), before);
+}
+
+/// A batch whose end is missing is withheld by readers; repair moves its records away, and nothing that stands between them.
+#[test]
+fn an_open_batch_in_the_middle_is_moved_to_quarantine() {
+    let first = sealed("{\"id\":1", 1, 0);
+    let batch = [sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1)];
+    let next = sealed("{\"id\":5", 5, 0);
+    let journal = TestJournal::with_bytes(format!("{first}\n{}\n{{\"plain\":1}}\n\n{}\n{next}\n", batch[0], batch[1]));
+    let repaired = repair(&journal);
+    assert_eq!(journal.text(), format!("{first}\n{{\"plain\":1}}\n\n{next}\n"));
+    assert_eq!((repaired.kept, repaired.removed_bytes as usize), (3, batch[0].len() + batch[1].len() + 2));
+    assert!(newest_repair(&journal).ranges.iter().all(|(.., reason)| reason == "open-batch"));
+
+    let whole = format!("{first}\n{}\nx\n{}\n{}\n", batch[0], batch[1], sealed("{\"id\":4", 4, 0));
+    let journal = TestJournal::with_bytes(&whole);
+    repair(&journal);
+    assert_eq!(journal.text(), whole.replace("x\n", ""), "damage between the lines of a whole batch does not break it");
+}
+
+/// Records stand or fall together: where one of a batch is lost, the others are moved away too.
+#[test]
+fn a_batch_that_lost_a_record_is_moved_to_quarantine() {
+    let (one, four) = (sealed("{\"id\":1", 1, 2), sealed("{\"id\":4", 4, 0));
+    let (two, three) = (sealed("{\"id\":2", 2, 1), sealed("{\"id\":3", 3, 0));
+    let journal = TestJournal::with_bytes(format!("{one}\n{}\n{three}\n{four}\n", two.replace("id", "ie")));
+    let repaired = repair(&journal);
+    assert_eq!((journal.text(), repaired.kept), (format!("{four}\n"), 1));
+}
+
+/// A record of a batch is salvaged, and completes it.
+#[test]
+fn a_salvaged_record_completes_its_batch() {
+    let (one, two, three) = (sealed("{\"id\":1", 1, 2), sealed("{\"id\":2", 2, 1), sealed("{\"id\":3", 3, 0));
+    let journal = TestJournal::with_bytes(format!("{one}\n{two}\n\0\0{three}\n"));
+    repair(&journal);
+    assert_eq!(journal.text(), format!("{one}\n{two}\n{three}\n"));
+    let journal = TestJournal::with_bytes(format!("{one}{two}\n"));
+    repair(&journal);
+    assert_eq!(journal.text(), "", "no end, no batch");
+}
+
+#[test]
+fn an_open_batch_at_the_end_is_cut_with_its_blank_lines() {
+    let first = sealed("{\"id\":1", 1, 0);
+    for tail in ["\n", "\n\n \n", "\n{\"id\":3", ""] {
+        let journal = TestJournal::with_bytes(format!("{first}\n{}{tail}", sealed("{\"id\":2", 2, 2)));
+        let plan = plan_repair(&journal.path).unwrap();
+        assert_eq!((plan.how(), plan.kept()), (RepairMethod::InPlace, 1), "{tail:?}");
+        plan.apply().unwrap();
+        assert_eq!(journal.text(), format!("{first}\n"), "{tail:?}");
+    }
+}
+
+/// X-12: a journal of a newer format is refused, and not a byte is touched.
+#[test]
+fn a_newer_format_is_not_touched() {
+    let open = r#"{"a":1,"_seq":1,"_key":"k""#;
+    let newer = format!(r#"{open},"_crc":"{:08x}"}}"#, crc32fast::hash(open.as_bytes()));
+    for before in [format!("x\n{newer}\n"), format!("x\n{newer}")] {
+        let journal = TestJournal::with_bytes(&before);
+        let error = plan_repair(&journal.path).unwrap_err();
+        assert_eq!((error.kind(), error.offset()), (ErrorKind::NewerFormat, Some(2)));
+        assert_eq!((journal.text(), journal.quarantine()), (before, None));
+    }
+}
+
+#[test]
+fn a_compressed_file_is_refused_with_a_hint() {
+    for (magic, tool) in [(&b"\x28\xB5\x2F\xFD\x04\0"[..], "zstd -d"), (b"\x1F\x8B\x08\0", "gzip -d")] {
+        let error = plan_repair(&TestJournal::with_bytes(magic).path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Compressed);
+        assert!(error.to_string().contains(tool), "{error}");
+    }
+}
+
+/// X-13: a writer that holds the lock for its life is not repaired under its hands; one that does not goes on in the repaired file.
+#[test]
+fn live_writers_are_refused_or_go_on_in_the_repaired_file() {
+    let before = "{\"id\":1}\nx\n{\"id\":2}\n";
+    let journal = TestJournal::with_bytes(before);
+    let held = journal.open_with(|options| {
+        options.lock(Lock::Held, LockWait::Never);
+    });
+    let mut options = RepairOptions::new();
+    options.lock_wait(LockWait::Never);
+    let error = options.plan(&journal.path).unwrap().apply().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.to_string().contains("process"), "{error}");
+    assert_eq!(journal.text(), before);
+    drop(held);
+
+    let mut live = journal.open();
+    live.append(&json!({"id": 3})).unwrap();
+    let repaired = repair(&journal);
+    assert_eq!(repaired.remaining, 0);
+    live.append(&json!({"id": 4})).unwrap();
+    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n{\"id\":4}\n");
+}
+
+/// X-13: a write in progress is no corruption: what a plan saw of it is looked at again.
+#[test]
+fn a_line_that_was_being_written_is_not_cut() {
+    let journal = TestJournal::with_bytes("{\"id\":1}\n{\"id\":2");
+    let plan = plan_repair(&journal.path).unwrap();
+    journal.append_as_stranger("}\n");
+    assert_eq!(plan.apply().unwrap_err().kind(), ErrorKind::Changed);
+    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
+
+    let journal = TestJournal::with_bytes(format!("x\n{}\n", sealed("{\"id\":1", 1, 1)));
+    let plan = plan_repair(&journal.path).unwrap();
+    journal.append_as_stranger(sealed("{\"id\":2", 2, 0) + "\n");
+    assert_eq!(plan.apply().unwrap_err().kind(), ErrorKind::Changed);
+}
+
+#[test]
+fn whole_lines_appended_since_the_plan_are_kept() {
+    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\ny\n");
+    let plan = plan_repair(&journal.path).unwrap();
+    journal.append_as_stranger("{\"id\":3}\n\n{\"id\":4}\n");
+    let repaired = plan.apply().unwrap();
+    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n\n{\"id\":4}\n");
+    assert_eq!((repaired.kept, repaired.remaining), (4, 0));
+    // What was to be cut in place is no longer at the end.
+    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n");
+    let plan = plan_repair(&journal.path).unwrap();
+    assert_eq!(plan.how(), RepairMethod::InPlace);
+    journal.append_as_stranger("{\"id\":2}\n");
+    plan.apply().unwrap();
+    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
+}
+
+#[test]
+fn a_file_that_changed_since_the_plan_is_left_alone() {
+    let before = "{\"id\":1}\nx\n{\"id\":2}\n";
+    type Change = fn(&TestJournal);
+    let changes: [(&str, Change); 5] = [
+        ("another file", |journal| {
+            let other = journal.path.with_extension("other");
+            fs::copy(&journal.path, &other).unwrap();
+            fs::rename(&other, &journal.path).unwrap();
+        }),
+        ("other damage", |journal| fs::write(&journal.path, "{\"id\":1}\ny\n{\"id\":2}\n").unwrap()),
+        ("shorter", |journal| fs::write(&journal.path, "{\"id\":1}\nx\n").unwrap()),
+        ("torn since", |journal| journal.append_as_stranger("{\"id\":")),
+        ("corrupt since", |journal| journal.append_as_stranger("z\n")),
+    ];
+    for (what, change) in changes {
+        let journal = TestJournal::with_bytes(before);
+        let plan = plan_repair(&journal.path).unwrap();
+        change(&journal);
+        let now = journal.bytes();
+        assert_eq!(plan.apply().unwrap_err().kind(), ErrorKind::Changed, "{what}");
+        assert_eq!((journal.bytes(), journal.quarantine()), (now, None), "{what}");
+        assert_eq!(fs::read_dir(journal.dir()).unwrap().count(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_stranger_stops_a_repair_unless_forced() {
+    for before in ["{\"id\":1}\nx\n{\"id\":2}\n", "{\"id\":1}\nx\n"] {
+        let journal = TestJournal::with_bytes(before);
+        let stranger = fs::OpenOptions::new().append(true).open(&journal.path).unwrap();
+        let error = plan_repair(&journal.path).unwrap().apply().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Stranger);
+        assert!(error.to_string().contains(&format!("process {} (", std::process::id())), "{error}");
+        assert_eq!((journal.text().as_str(), journal.quarantine()), (before, None));
+        let repaired = RepairOptions::new().force().plan(&journal.path).unwrap().apply().unwrap();
+        assert_eq!(journal.text(), before.replace("x\n", ""));
+        assert!(repaired.backup.is_some(), "what the stranger goes on writing is in the backup");
+        drop(stranger);
+    }
+}
+
+/// X-14: what is no regular file is refused, a link is followed once, and a second hard link refuses a rewrite, not a cut.
+#[test]
+fn links_and_special_files() {
+    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\n");
+    let second = journal.dir().join("second");
+    fs::hard_link(&journal.path, &second).unwrap();
+    assert_eq!(plan_repair(&journal.path).unwrap().apply().unwrap_err().kind(), ErrorKind::HardLinked);
+    assert_eq!((journal.text().as_str(), journal.quarantine()), ("{\"id\":1}\nx\n{\"id\":2}\n", None));
+    fs::remove_file(second).unwrap();
+
+    let link = journal.dir().join("link.jsonl");
+    std::os::unix::fs::symlink(&journal.path, &link).unwrap();
+    let plan = plan_repair(&link).unwrap();
+    assert_eq!(plan.path(), journal.path);
+    plan.apply().unwrap();
+    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+
+    assert_eq!(plan_repair(journal.dir()).unwrap_err().kind(), ErrorKind::NotAFile);
+    let fifo = journal.dir().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(plan_repair(&fifo).unwrap_err().kind(), ErrorKind::NotAFile);
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+
+    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n");
+    fs::hard_link(&journal.path, journal.dir().join("second")).unwrap();
+    repair(&journal);
+    assert_eq!(journal.text(), "{\"id\":1}\n");
+}
+
+/// The quarantine is never written through a link.
+#[test]
+fn a_quarantine_that_is_a_link_is_refused() {
+    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\n");
+    let target = journal.dir().join("target");
+    fs::write(&target, "").unwrap();
+    std::os::unix::fs::symlink(&target, journal.dir().join("j.jsonl.quarantine")).unwrap();
+    assert!(plan_repair(&journal.path).unwrap().apply().is_err());
+    assert_eq!((journal.text().as_str(), fs::read_to_string(target).unwrap().as_str()), ("{\"id\":1}\nx\n{\"id\":2}\n", ""));
+}
+
+/// What a crash between link and rename leaves is removed by the next opener, and by the next repair.
+#[test]
+fn a_backup_that_is_still_the_journal_is_removed() {
+    for name in ["j.jsonl.bak-20261121T040201Z", "j.jsonl.bak-20261121T040201Z-2"] {
+        let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\n");
+        let leftover = journal.dir().join(name);
+        fs::hard_link(&journal.path, &leftover).unwrap();
+        let writer = Writer::open(&journal.path).unwrap();
+        assert!(!leftover.exists());
+        drop(writer);
+        fs::hard_link(&journal.path, &leftover).unwrap();
+        let stale = journal.dir().join("j.jsonl.untorn-tmp-1");
+        fs::write(&stale, "half").unwrap();
+        let older = journal.dir().join("j.jsonl.bak-20200101T000000Z");
+        fs::write(&older, "an older backup").unwrap();
+        repair(&journal);
+        assert!(!leftover.exists() && !stale.exists() && older.exists());
+        assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
+    }
+}
+
+#[test]
+fn what_a_repair_would_leave_can_be_written_elsewhere() {
+    let before = "{\"id\":1}\nx\n{\"id\":2}{\"id\":3}\n";
+    let journal = TestJournal::with_bytes(before);
+    let out = journal.dir().join("out.jsonl");
+    let repaired = plan_repair(&journal.path).unwrap().write_to(&out).unwrap();
+    assert_eq!((repaired.changed, repaired.kept, repaired.salvaged), (true, 1, 2));
+    assert_eq!(fs::read_to_string(&out).unwrap(), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n");
+    assert_eq!((journal.text().as_str(), journal.quarantine()), (before, None));
+    assert!(plan_repair(&journal.path).unwrap().write_to(&out).is_err(), "a file that exists is not replaced");
+
+    let plan = plan_repair(&journal.path).unwrap();
+    fs::write(&journal.path, before.replace('x', "y")).unwrap();
+    let other = journal.dir().join("other.jsonl");
+    assert_eq!(plan.write_to(&other).unwrap_err().kind(), ErrorKind::Changed);
+    assert!(!other.exists());
+}
+
+#[test]
+fn nothing_to_do_changes_nothing() {
+    for clean in ["", "\u{feff}", "{\"id\":1}\n", "\n \n{\"id\":1}\r\n"] {
+        let journal = TestJournal::with_bytes(clean);
+        let modified = fs::metadata(&journal.path).unwrap().modified().unwrap();
+        let plan = plan_repair(&journal.path).unwrap();
+        assert!(plan.is_empty());
+        assert!(!plan.apply().unwrap().changed);
+        assert_eq!((journal.text().as_str(), journal.quarantine()), (clean, None));
+        assert_eq!(fs::metadata(&journal.path).unwrap().modified().unwrap(), modified);
+    }
+    assert_eq!(plan_repair(PathBuf::from("/nowhere/at/all.jsonl")).unwrap_err().kind(), ErrorKind::Io);
+}
+
+const FRAGMENTS: &[&[u8]] = &[
+    b"{\"id\":1,\"te",
+    b"{",
+    b"}",
+    b"[",
+    b"\"",
+    b"{\"other\":2}",
+    b"12",
+    b"true",
+    b"[3]",
+    b"\"s\"",
+    b"\xE6\x87",
+    b" ",
+    b"\r\n",
+    b"\0\0\0",
+    b"\xEF\xBB\xBF",
+    b"x",
+];
+
+/// Parts of lines, healthy and not, that come together in any order.
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    let seq = 1..12_u64;
+    prop_oneof![
+        4 => (0..3_u8).prop_map(|id| format!("{{\"id\":{id}}}").into_bytes()),
+        4 => (seq.clone(), 0..3_u64).prop_map(|(seq, more)| sealed(&format!("{{\"id\":{seq}"), seq, more).into_bytes()),
+        1 => seq.prop_map(|seq| sealed("{\"id\":0", seq, 0).replace("id", "ie").into_bytes()),
+        8 => Just(b"\n".to_vec()),
+        2 => prop::sample::select(FRAGMENTS).prop_map(<[u8]>::to_vec),
+        1 => (60..80_usize).prop_map(|len| vec![0; len]),
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+    ]
+}
+
+fn file() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(part(), 0..24).prop_map(|parts| parts.concat())
+}
+
+/// Whether a line without its LF is healthy, told without the library. One that only looks as if it were sealed is not.
+fn is_healthy(line: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(line) else { return false };
+    let text = text.trim_end_matches([' ', '\t', '\r']);
+    let sealed = text.strip_suffix("\"}").and_then(|rest| rest.rsplit_once(",\"_crc\":\""));
+    match sealed {
+        Some((covered, crc)) => text.starts_with('{') && crc == format!("{:08x}", crc32fast::hash(covered.as_bytes())),
+        None if text.contains("_seq") => false,
+        None => text.trim_start_matches([' ', '\t', '\r']).is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(),
+    }
+}
+
+/// The conservation law: see the module.
+fn conserves(before: &[u8], options: &RepairOptions) {
+    let journal = TestJournal::with_bytes(before);
+    let plan = options.plan(&journal.path).expect("a plan");
+    let (is_empty, salvaged) = (plan.is_empty(), plan.salvaged());
+    let repaired = plan.apply().expect("a repair");
+    let after = journal.bytes();
+    let kept = newest_repair(&journal);
+    assert_eq!(repaired.changed, !is_empty);
+    assert_eq!(repaired.remaining, 0);
+    assert!(options.plan(&journal.path).unwrap().is_empty(), "a second repair is a no-op");
+    let report = untorn::verify(&journal.path).expect("a report");
+    assert!(report.is_clean(), "{:?} in {:?}", report.findings(), String::from_utf8_lossy(&journal.bytes()));
+    // Everything that is not there any more is in quarantine, at its offset; and nothing is there that was not.
+    assert_eq!(kept.applied_to(before), after);
+    // Healthy lines stay byte for byte, but for those of a batch whose end is missing.
+    let mut start = 0;
+    for line in before.split_inclusive(|byte| *byte == b'\n') {
+        let range = start..start + line.len();
+        start = range.end;
+        let Some(text) = line.strip_suffix(b"\n") else { continue };
+        let text = if range.start == 0 { text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text) } else { text };
+        let touched =
+            kept.ranges.iter().find(|(offset, bytes, reason)| *offset < range.end && range.start < offset + bytes.len() && reason != "open-batch");
+        let split = kept.added.iter().any(|offset| range.contains(offset) && *offset > range.start);
+        assert!(!is_healthy(text) || (touched.is_none() && !split), "a healthy line was touched: {:?}", String::from_utf8_lossy(line));
+    }
+    // Every line that is left is healthy, so what was salvaged is a whole record on a line of its own.
+    let text = after.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&after);
+    assert!(text.is_empty() || text.ends_with(b"\n"));
+    for line in text.split(|byte| *byte == b'\n') {
+        assert!(is_healthy(line), "left behind: {:?}", String::from_utf8_lossy(line));
+    }
+    assert_eq!(repaired.salvaged, salvaged);
+    if !is_empty {
+        undo_repair(&journal.path).expect("it can be undone");
+        assert_eq!(journal.bytes(), before, "the original is rebuilt");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// P4: nothing is lost by a repair, nothing is invented, and it can be taken back.
+    #[test]
+    fn repair_conserves_every_byte(before in file()) {
+        conserves(&before, &RepairOptions::new());
+    }
+
+    #[test]
+    fn repair_without_salvage_conserves_every_byte(before in file()) {
+        conserves(&before, RepairOptions::new().without_salvage().unterminated(Unterminated::Quarantine).without_backup());
+    }
+
+    #[test]
+    fn bytes_out_of_nowhere_are_conserved(before in prop::collection::vec(prop::sample::select(b"{}[]\",:1e\\ \n\n\0\xEF\xBB\xBFx".to_vec()), 0..60)) {
+        conserves(&before, &RepairOptions::new());
+    }
+}
+
+/// S2-06, X-07: a sealed and a plain file cut at every byte, and with every byte overwritten.
+#[test]
+fn damage_at_every_byte_is_conserved() {
+    let lines = format!("{}\n{}\n{{\"id\":\"\u{e9}\"}}\n{}\n", sealed("{\"id\":1", 1, 1), sealed("{\"id\":2", 2, 0), sealed("{\"id\":3", 3, 0));
+    for at in 0..=lines.len() {
+        conserves(&lines.as_bytes()[..at], &RepairOptions::new());
+        let mut changed = lines.clone().into_bytes();
+        if let Some(place) = changed.get_mut(at) {
+            *place = [b'\n', 0, b'}'][at % 3];
+        }
+        conserves(&changed, &RepairOptions::new());
+    }
+}
