@@ -61,7 +61,9 @@ impl Options {
             // Now that it has its LF, the last record can say what form the file has.
             survey = Survey::of(&writer.active, segment, self)?;
             writer.form = survey.form;
+            let repair = std::mem::take(&mut writer.tail_repair);
             writer.look_again(None)?;
+            writer.tail_repair = repair;
         }
         writer.tail_repair.damage = survey.damage;
         writer.start_counting();
