@@ -176,6 +176,9 @@ mod verify;
 mod writer;
 
 #[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod internals;
+#[cfg(feature = "sim")]
 pub use sys::sim;
 
 pub use damage::{Damage, DamagedPlace};

@@ -188,12 +188,12 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
             repair.fenced = !repair.terminated;
         }
         file.sync_data().map_err(failed)?;
-    } else if nothing_to_cut {
+    } else if !nothing_to_cut {
+        cut.make(active, rules, &mut repair)?;
+    } else if terminate {
         rollback::fence(file, false).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         repair.terminated = true;
-    } else {
-        cut.make(active, rules, &mut repair)?;
     }
     Ok(Settled { end: file.size().map_err(failed)?, repair })
 }

@@ -256,6 +256,12 @@ impl File {
         on_handle!(File, self, file => file.sync_data())
     }
 
+    /// Forgets the cached bytes from `offset` on that count as written, so that reads show what the disk has. Where the system keeps them all the
+    /// same, nothing happens.
+    pub(crate) fn forget_cache(&self, offset: u64) {
+        on_handle!(File, self, file => file.forget_cache(offset));
+    }
+
     /// Takes the exclusive advisory lock if it is free.
     pub(crate) fn try_lock(&self) -> io::Result<bool> {
         on_handle!(File, self, file => file.try_lock())

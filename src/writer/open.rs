@@ -81,7 +81,9 @@ impl Writer {
             // Now that it has its LF, the last record can say what form the file has.
             survey = Survey::of(&self.active, self.segment, &self.options)?;
             self.form = survey.form;
+            let repair = std::mem::take(&mut self.tail_repair);
             self.look_again(None)?;
+            self.tail_repair = repair;
         }
         self.tail_repair.damage = survey.damage;
         self.start_counting();

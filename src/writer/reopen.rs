@@ -2,7 +2,10 @@
 //!
 //! After a failed sync the kernel may have marked pages clean that it never wrote: a second sync would say yes, and reading would show the cached
 //! bytes. So the bytes since the last good sync are read, each line is proved by its seal, and the same bytes are written to the same place
-//! again, which makes their pages dirty; only then does a sync prove anything. A plain line proves nothing, so a plain journal stays poisoned.
+//! again, which makes their pages dirty, and synced. A plain line proves nothing, so a plain journal stays poisoned.
+//!
+//! That sync is no proof yet: where the first one had failed, ext4 writes the bytes and still takes the block for one that was never written. So
+//! the cache is forgotten and each line is proved once more by what the disk gives back.
 //!
 //! A crash at any step leaves the same bytes in the same places, durable or not.
 
@@ -13,7 +16,7 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Result},
     format::LF,
     judge::Found,
-    scan::Scanner,
+    scan::{Scanner, Span},
     sys::{File, uninterrupted},
 };
 
@@ -67,8 +70,8 @@ impl Poison {
 impl Writer {
     /// Opens the journal anew after a failure; what was poisoned is usable again if this succeeds.
     ///
-    /// After a failed sync, every line since the last good one is proved by its seal, written again in its place and synced: success is proof that
-    /// all of it is durable. After a failed rollback, the torn tail is repaired as on opening. On a writer that is not poisoned this only
+    /// After a failed sync, every line since the last good one is proved by its seal, written again in its place, synced, and read back from
+    /// the disk: success is proof that all of it is durable. After a failed rollback, the torn tail is repaired as on opening. On a writer that is not poisoned this only
     /// looks at the file again.
     ///
     /// # Errors
@@ -113,32 +116,40 @@ impl Writer {
             return Err(refused("another file stands in its place, so the lines cannot be written again").at(self.synced));
         }
         let size = self.active.file.size().map_err(failed)?;
-        if self.unproved.too_many {
-            return Err(refused("too many appends of others lie between the lines to be proved").at(self.synced));
-        }
-        let mut own = self.unproved.ranges.iter().peekable();
-        let mut lines = Scanner::new(self.synced.min(size), size, self.options.line_bytes_max);
-        while let Some(span) = lines.next(&self.active.file).map_err(failed)? {
-            if !span.terminated {
-                // A torn tail holds nothing that was acknowledged; it is repaired next.
-                break;
-            }
-            let Some(seal) = Found::of(span, lines.bytes()).seal else { return Err(refused("the line there cannot be proved").at(span.start)) };
-            if let Some((range, _)) = own.next_if(|(range, crc)| range.end < span.end || range.end == span.end && *crc != seal.crc) {
-                return Err(refused("another line stands where this writer wrote one").at(range.start));
-            }
-            own.next_if(|(range, _)| range.end == span.end);
-            let written = write_all_at(&again, lines.bytes(), span.start).and_then(|()| write_all_at(&again, &[LF], span.end - 1));
-            written.map_err(|error| failed(error).at(span.start))?;
-        }
-        if let Some((range, _)) = own.next() {
-            return Err(refused("the lines that this writer wrote there are gone").at(range.start));
-        }
+        self.prove_lines(size, earlier, |span, bytes| {
+            let written = write_all_at(&again, bytes, span.start).and_then(|()| write_all_at(&again, &[LF], span.end - 1));
+            written.map_err(|error| failed(error).at(span.start))
+        })?;
         again.sync_data().map_err(|error| failed(error).at(self.synced))?;
+        again.forget_cache(self.synced.min(size));
+        self.prove_lines(size, earlier, |_, _| Ok(()))?;
         self.synced = size;
         self.unproved.clear();
         self.is_dirty = false;
         Ok(())
+    }
+
+    /// Proves every line since the last good sync by its seal, and the writer's own by their places and CRCs too; and does something with each.
+    fn prove_lines(&self, size: u64, earlier: &Error, mut with: impl FnMut(Span, &[u8]) -> Result<()>) -> Result<()> {
+        let refused = |detail: &'static str, at| Err(self.error(ErrorKind::Poisoned, Attempt::Reopen).detail(detail).earlier(earlier.clone()).at(at));
+        if self.unproved.too_many {
+            return refused("too many appends of others lie between the lines to be proved", self.synced);
+        }
+        let mut own = self.unproved.ranges.iter().peekable();
+        let mut lines = Scanner::new(self.synced.min(size), size, self.options.line_bytes_max);
+        while let Some(span) = lines.next(&self.active.file).map_err(|error| Error::io(Attempt::Reopen, self.path(), error))? {
+            if !span.terminated {
+                // A torn tail holds nothing that was acknowledged; it is repaired next.
+                break;
+            }
+            let Some(seal) = Found::of(span, lines.bytes()).seal else { return refused("the line there cannot be proved", span.start) };
+            if let Some((range, _)) = own.next_if(|(range, crc)| range.end < span.end || range.end == span.end && *crc != seal.crc) {
+                return refused("another line stands where this writer wrote one", range.start);
+            }
+            own.next_if(|(range, _)| range.end == span.end);
+            with(span, lines.bytes())?;
+        }
+        own.next().map_or(Ok(()), |(range, _)| refused("the lines that this writer wrote there are gone", range.start))
     }
 }
 
