@@ -4,6 +4,7 @@
 //! empty file syncs its directory first.
 
 use std::{
+    borrow::Cow,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -14,6 +15,14 @@ use crate::{
     lock::{self, LockWait},
     sys::{Dir, Disk, File, FileId, FileKind},
 };
+
+/// How often a path may name another file than the one that was opened, before opening gives up.
+pub(crate) const REPLACED_MAX: usize = 100;
+
+/// The error for a path that names another file each time it is looked at.
+pub(crate) fn replaced_again(attempt: Attempt, path: &Path) -> Error {
+    Error::new(ErrorKind::Changed, attempt).on(path).detail("it is replaced again and again")
+}
 
 /// The active segment, open for appending.
 #[derive(Debug)]
@@ -30,6 +39,8 @@ pub(crate) struct Place {
     pub(crate) path: PathBuf,
     pub(crate) name: OsString,
     pub(crate) dir: Dir,
+    /// The working directory that relative paths are meant from, whatever it is later.
+    home: Option<PathBuf>,
 }
 
 impl Place {
@@ -53,7 +64,15 @@ impl Place {
         };
         let Some(name) = path.file_name().map(ToOwned::to_owned) else { return Err(refused("it names no file")) };
         let dir = disk.open_dir(path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
-        Ok(Place { disk: disk.clone(), path, name, dir })
+        Ok(Place { disk: disk.clone(), path, name, dir, home: std::env::current_dir().ok() })
+    }
+
+    /// What a path meant when the journal was opened, in a process that may have another working directory by now.
+    pub(crate) fn at_home<'a>(&self, path: &'a Path) -> Cow<'a, Path> {
+        match &self.home {
+            Some(home) if path.is_relative() && std::env::current_dir().ok().as_ref() != Some(home) => Cow::Owned(home.join(path)),
+            _ => Cow::Borrowed(path),
+        }
     }
 
     fn failed(&self, error: io::Error) -> Error {
@@ -100,7 +119,7 @@ impl Active {
 
     /// Opens the file that is there, and takes its lock. Nothing is created.
     pub(crate) fn lock_existing(attempt: Attempt, disk: &Disk, path: &Path, wait: LockWait) -> Result<Active> {
-        loop {
+        for _ in 0..REPLACED_MAX {
             let place = Place::find(disk, path, attempt)?;
             let failed = |error| Error::io(attempt, path, error);
             let file = disk.open_append(&place.path).map_err(failed)?;
@@ -113,6 +132,7 @@ impl Active {
                 return Ok(active);
             }
         }
+        Err(replaced_again(attempt, path))
     }
 
     /// Makes the file's name durable.

@@ -157,6 +157,7 @@ pub mod format;
 mod judge;
 mod lock;
 mod neighbours;
+mod others;
 mod position;
 mod quarantine;
 mod reader;
@@ -175,6 +176,9 @@ mod verify;
 mod writer;
 
 #[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod internals;
+#[cfg(feature = "sim")]
 pub use sys::sim;
 
 pub use damage::{Damage, DamagedPlace};
@@ -185,11 +189,13 @@ pub use format::{
     verdict::{Code, Severity, Verdict},
 };
 pub use lock::{Lock, LockWait};
+pub use others::{lock_holder, strangers};
 pub use position::{Appended, Mark, Position};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
+pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};
 pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};

@@ -7,7 +7,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use crate::{
-    active::Place,
+    active::{self, Place, REPLACED_MAX},
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT,
@@ -15,11 +15,8 @@ use crate::{
     },
     position::Position,
     seek::Stretch,
-    sys::{Disk, File, FileId},
+    sys::{Disk, File, FileId, FileKind},
 };
-
-/// How often the path may name another file by the time the directory is listed, before opening gives up.
-const REPLACED_MAX: usize = 100;
 
 /// One open segment.
 #[derive(Clone, Debug)]
@@ -88,7 +85,7 @@ impl Segments {
             segments.active = file.map(|file| segments.active_segment(file)).transpose()?;
             return Ok(segments);
         }
-        Err(Error::new(ErrorKind::Changed, Attempt::OpenToRead).on(path).detail("it is replaced again and again"))
+        Err(active::replaced_again(Attempt::OpenToRead, path))
     }
 
     /// The number of the active segment, whether it exists or not: one more than that of the newest archived one.
@@ -200,7 +197,8 @@ pub(crate) fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<Arch
     for name in place.dir.names().map_err(failed)? {
         let Some(found) = name::parse_archived(&place.name, &name) else { continue };
         let id = place.dir.id_of(&name).map_err(failed)?;
-        if id.is_some() && id != active {
+        let is_file = place.disk.kind(&place.path.with_file_name(&name)).map_err(failed)? == Some(FileKind::Regular);
+        if is_file && id != active {
             archived.push(found);
         }
     }

@@ -13,6 +13,7 @@
 
 use std::{
     fmt, io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -23,6 +24,7 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         BOM, SEQ_MAX,
+        line::Framed,
         seal::Seal,
         tail,
         verdict::{Code, Judged, Verdict},
@@ -51,6 +53,8 @@ pub enum Unterminated {
 pub(crate) struct Rules<'a> {
     pub(crate) quarantine: &'a Path,
     pub(crate) segment: u64,
+    /// In a sealed journal, the boundary from which on lines were not looked at before; `None` in plain form, which has neither numbers nor batches.
+    pub(crate) numbered_from: Option<u64>,
     pub(crate) line_bytes_max: u64,
     pub(crate) unterminated: Unterminated,
     pub(crate) rollback: Rollback,
@@ -160,7 +164,10 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         let error = Error::new(ErrorKind::NewerFormat, Attempt::OpenToAppend).on(&active.place.path).at(tail.start);
         return Err(error.detail("the last line is of a newer format than this version knows"));
     }
-    let open_batch = OpenBatch::find(file, &tail, last, rules.line_bytes_max).map_err(failed)?;
+    let open_batch = match rules.numbered_from {
+        Some(from) => OpenBatch::find(file, from, &tail, last, rules.line_bytes_max).map_err(failed)?,
+        None => None,
+    };
     if tail.start == size && open_batch.is_none() {
         return Ok(Settled { end: size, repair: TailRepair::default() });
     }
@@ -176,19 +183,24 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     if !may_cut {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
         if tail.start < size {
-            rollback::fence(file, &rest).map_err(failed)?;
+            rollback::fence(file, last == Last::Torn && is_record(&rest)).map_err(failed)?;
             repair.terminated = terminate && tail.rest_end == size;
             repair.fenced = !repair.terminated;
         }
         file.sync_data().map_err(failed)?;
-    } else if nothing_to_cut {
-        rollback::fence(file, b"").map_err(failed)?;
+    } else if !nothing_to_cut {
+        cut.make(active, rules, &mut repair)?;
+    } else if terminate {
+        rollback::fence(file, false).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         repair.terminated = true;
-    } else {
-        cut.make(active, rules, &mut repair)?;
     }
     Ok(Settled { end: file.size().map_err(failed)?, repair })
+}
+
+/// Whether readers would take these bytes for a record, had they an LF.
+fn is_record(text: &[u8]) -> bool {
+    matches!(Judged::of(&Framed::new(text, false)), Judged::Sealed(_) | Judged::Plain(_))
 }
 
 /// A range at the end of a file that is moved to quarantine.
@@ -234,7 +246,7 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     }
     // Crash here: a whole last record may lack its LF, which the next opener writes.
     if !edits.added.is_empty() {
-        rollback::fence(&active.file, b"").map_err(failed)?;
+        rollback::fence(&active.file, false).map_err(failed)?;
     }
     active.file.sync_data().map_err(failed)?;
     tracing::warn!(path = %active.place.path.display(), from = cut, to = size, %id, "moved the end of the file to quarantine");
@@ -338,7 +350,9 @@ enum OpenBatch {
 
 impl OpenBatch {
     /// Looks whether the last sealed line announces more lines of its batch.
-    fn find(file: &File, tail: &Tail, last: Last, line_bytes_max: u64) -> io::Result<Option<OpenBatch>> {
+    ///
+    /// A batch is no longer than a line may be, so one that is further back than that is not among the last lines and stays.
+    fn find(file: &File, from: u64, tail: &Tail, last: Last, line_bytes_max: u64) -> io::Result<Option<OpenBatch>> {
         let mut behind = last == Last::Glued || last == Last::Record(None);
         let mut batch = None;
         if let Last::Record(Some(seal)) = last {
@@ -349,7 +363,7 @@ impl OpenBatch {
         }
         let mut mixed = false;
         let mut lines = Backward::new(tail.start, line_bytes_max);
-        while let Some(span) = lines.next(file)? {
+        while let Some(span) = lines.next(file)?.filter(|span| span.start >= from) {
             let found = Found::of(span, lines.bytes());
             match (found.verdict, found.seal, batch) {
                 (Verdict::Blank, ..) => {}
@@ -370,7 +384,7 @@ impl OpenBatch {
                 }
                 (_, None, _) => behind = true,
             }
-            if batch.is_some() && tail.start - span.start > line_bytes_max {
+            if tail.start - span.start > line_bytes_max {
                 mixed |= behind;
                 break;
             }
@@ -390,11 +404,11 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Looks backwards for the last sealed line.
-    pub(crate) fn find(file: &File, end: u64, line_bytes_max: u64) -> io::Result<Numbers> {
-        let mut lines = Backward::new(end, line_bytes_max);
+    /// Looks backwards for the last sealed line of a range.
+    pub(crate) fn find(file: &File, range: Range<u64>, line_bytes_max: u64) -> io::Result<Numbers> {
+        let mut lines = Backward::new(range.end, line_bytes_max);
         let mut numbers = Numbers { last: None, corrupt: 0, highest: 0 };
-        while let Some(span) = lines.next(file)? {
+        while let Some(span) = lines.next(file)?.filter(|span| span.start >= range.start) {
             let found = Found::of(span, lines.bytes());
             if let Some(seal) = found.seal {
                 numbers.last = Some(seal.batch_end());

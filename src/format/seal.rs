@@ -198,6 +198,21 @@ impl Misfits {
     }
 }
 
+/// The last bytes of a line that is sealed with this CRC.
+pub(crate) fn tail_of(crc: u32) -> Vec<u8> {
+    let mut tail = Vec::with_capacity(CRC_TAIL_BYTES);
+    push_tail(&mut tail, crc);
+    tail
+}
+
+fn push_tail(line: &mut Vec<u8>, crc: u32) {
+    line.extend_from_slice(CRC_PREFIX);
+    for shift in (0..CRC_HEX_DIGITS).rev() {
+        line.push(HEX.get((crc >> (4 * shift) & 0xf) as usize).copied().unwrap_or(b'0'));
+    }
+    line.extend_from_slice(CRC_SUFFIX);
+}
+
 /// How a payload becomes the open part of a sealed line: everything before the seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
@@ -267,11 +282,7 @@ pub(crate) fn write(line: &mut Vec<u8>, payload: &[u8], opening: Opening, crc: u
     let mut hasher = Hasher::new_with_initial(crc);
     hasher.update(line.get(seal..).unwrap_or_default());
     let crc = hasher.finalize();
-    line.extend_from_slice(CRC_PREFIX);
-    for shift in (0..CRC_HEX_DIGITS).rev() {
-        line.push(HEX.get((crc >> (4 * shift) & 0xf) as usize).copied().unwrap_or(b'0'));
-    }
-    line.extend_from_slice(CRC_SUFFIX);
+    push_tail(line, crc);
     debug_assert!(
         matches!(shape(line.get(start..).unwrap_or_default()), Shape::Sealed(seal) if seal.seq == seq && seal.more == more && seal.crc == crc),
         "a line is sealed just before it is written"

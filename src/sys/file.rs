@@ -18,6 +18,9 @@ use super::{FileId, FileKind, proc, replace};
 #[derive(Debug)]
 pub(crate) struct RealFile(fs::File);
 
+/// No system has larger pages; a part of one is not forgotten.
+const PAGE_BYTES_MAX: u64 = 64 << 10;
+
 /// Not through a link, and not waiting for the other end of a FIFO.
 fn careful() -> i32 {
     (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
@@ -100,6 +103,13 @@ impl RealFile {
 
     pub(super) fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    pub(super) fn forget_cache(&self, offset: u64) {
+        let page = offset - offset % PAGE_BYTES_MAX;
+        if let Err(error) = rustix::fs::fadvise(&self.0, page, None, rustix::fs::Advice::DontNeed) {
+            tracing::debug!(%error, fd = self.0.as_raw_fd(), "the cache cannot be forgotten on this file system");
+        }
     }
 
     // `fs2`'s methods are called by their full names: `std::fs::File` has methods of the same names.

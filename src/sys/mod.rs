@@ -34,11 +34,30 @@ pub(crate) enum FileKind {
     Special,
 }
 
+/// How often a call is made again that a signal interrupted: enough for any storm of signals, and yet no hang.
+const INTERRUPTIONS_MAX: usize = 1000;
+
+/// Makes a call again while a signal interrupts it.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..INTERRUPTIONS_MAX {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+    call()
+}
+
 /// A process, as far as the system tells.
+///
+/// It shows as `process 4242 (recorder)`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) name: Option<String>,
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// What it is called.
+    pub name: Option<String>,
 }
 
 impl std::fmt::Display for Process {
@@ -237,6 +256,12 @@ impl File {
         on_handle!(File, self, file => file.sync_data())
     }
 
+    /// Forgets the cached bytes from `offset` on that count as written, so that reads show what the disk has. Where the system keeps them all the
+    /// same, nothing happens.
+    pub(crate) fn forget_cache(&self, offset: u64) {
+        on_handle!(File, self, file => file.forget_cache(offset));
+    }
+
     /// Takes the exclusive advisory lock if it is free.
     pub(crate) fn try_lock(&self) -> io::Result<bool> {
         on_handle!(File, self, file => file.try_lock())
@@ -273,11 +298,9 @@ impl File {
     pub(crate) fn read_full_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match uninterrupted(|| self.read_at(rest, offset + filled as u64))? {
+                0 => break,
+                read => filled += read,
             }
         }
         Ok(filled)

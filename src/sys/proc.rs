@@ -9,9 +9,16 @@ use super::{FileId, Process};
 /// The byte whose shared lock shows that a descriptor belongs to a writer of ours; far beyond the end of any file.
 const PRESENCE_BYTE: i64 = 1 << 61;
 
+/// The file systems that are shared between machines: NFS, SMB, CIFS, SMB2, 9P, AFS, Ceph. See statfs(2).
+const NETWORK: [i64; 7] = [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x0102_1997, 0x5346_414F, 0x00C3_6400];
+
 /// An open-file-description lock: it lives as long as the descriptor, and is seen in `/proc/PID/fdinfo`. See fcntl_locking(2).
 #[expect(clippy::cast_possible_truncation, reason = "both constants are small; the struct has them as `short`")]
 pub(super) fn show_presence(file: &fs::File) -> io::Result<()> {
+    if NETWORK.contains(&rustix::fs::fstatfs(file)?.f_type) {
+        // There it would be a lock on the server, and keep our own writers out.
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let lock =
         nix::libc::flock { l_type: nix::libc::F_RDLCK as i16, l_whence: nix::libc::SEEK_SET as i16, l_start: PRESENCE_BYTE, l_len: 1, l_pid: 0 };
     fcntl(file, FcntlArg::F_OFD_SETLK(&lock))?;
@@ -47,24 +54,36 @@ fn process(pid: u32) -> Option<Process> {
 pub(super) fn strangers(id: FileId) -> Vec<Process> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|found| found.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| is_stranger(*pid, id)).filter_map(process).collect()
+    let shown = shown_inodes(id);
+    pids.filter(|pid| is_stranger(*pid, id, &shown)).filter_map(process).collect()
 }
 
-fn is_stranger(pid: u32, id: FileId) -> bool {
+/// The inode numbers that fdinfo may show for the file. On an overlay it shows that of the layer below, as for our own descriptor.
+fn shown_inodes(id: FileId) -> Vec<u64> {
+    let own = std::process::id();
+    let descriptors = fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
+    let own = descriptors.filter(|descriptor| opens(own, &descriptor.path(), id)).filter_map(|descriptor| {
+        let info = fs::read_to_string(descriptor.path()).ok()?;
+        info.lines().find_map(|line| line.strip_prefix("ino:"))?.trim().parse().ok()
+    });
+    own.chain([id.inode]).collect()
+}
+
+fn is_stranger(pid: u32, id: FileId, shown: &[u64]) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
     descriptors.flatten().any(|descriptor| {
         let Ok(info) = fs::read_to_string(descriptor.path()) else { return false };
         // The inode in the text comes first: only a likely hit is worth a `stat`, which may hang on a dead network mount.
-        writes_without_presence(&info, id.inode) && opens(pid, &descriptor.path(), id)
+        writes_without_presence(&info, shown) && opens(pid, &descriptor.path(), id)
     })
 }
 
 /// Reads one fdinfo: octal `flags:`, `ino:`, and a `lock:` line for every lock that the descriptor holds. See proc_pid_fdinfo(5).
-fn writes_without_presence(info: &str, inode: u64) -> bool {
+fn writes_without_presence(info: &str, inodes: &[u64]) -> bool {
     let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let writes = value("flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok()).is_some_and(|flags| flags & 0b11 != 0);
     // Linux before 5.14 does not show the inode: then every writing descriptor is worth a look.
-    let likely = value("ino:").is_none_or(|shown| shown.parse() == Ok(inode));
+    let likely = value("ino:").and_then(|shown| shown.parse().ok()).is_none_or(|shown| inodes.contains(&shown));
     let presence = format!(" {PRESENCE_BYTE} {PRESENCE_BYTE}");
     let present = info.lines().any(|line| line.starts_with("lock:") && line.contains("OFDLCK") && line.ends_with(&presence));
     writes && likely && !present

@@ -208,6 +208,11 @@ impl Print {
 }
 
 impl Run {
+    /// Lines of one batch, rather than its last one and records of none.
+    pub(super) fn is_of_batch(&self) -> bool {
+        matches!(&self.kind, Kind::Sealed(run) if run.batch_end.is_some())
+    }
+
     fn takes(&self, line: &Run) -> bool {
         let same_kind = match (&self.kind, &line.kind) {
             (Kind::Sealed(run), Kind::Sealed(line)) => run.takes(line),

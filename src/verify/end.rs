@@ -30,6 +30,7 @@ impl Merge<'_> {
             (None, Some(tail)) => self.tail(&tail, examiner)?,
             (None, None) => {}
         }
+        self.end_batch()?;
         self.leave_batch()?;
         self.recorder.close_group()?;
         self.recorder.good_through(good_end, self.lines);

@@ -87,15 +87,17 @@ impl<'a> Merge<'a> {
         }
         let first = Lines { lines: 1, end: run.first_end, ..lines };
         let of_first = self.place(run, &lines)?;
-        if of_first.is_none() || run.lines == 1 {
-            let notes = self.notes(run, &lines).chain(of_first).collect();
-            return self.recorder.add(&lines, notes);
-        }
-        let others = Lines { line: lines.line + 1, lines: run.lines - 1, start: run.first_end, end: run.end };
         let notes = self.notes(run, &first).chain(of_first).collect();
         self.recorder.add(&first, notes)?;
-        let notes = self.notes(run, &others).collect();
-        self.recorder.add(&others, notes)
+        if !run.is_of_batch() {
+            self.end_batch()?;
+        }
+        if run.lines > 1 {
+            let others = Lines { line: lines.line + 1, lines: run.lines - 1, start: run.first_end, end: run.end };
+            let notes = self.notes(run, &others).collect();
+            self.recorder.add(&others, notes)?;
+        }
+        self.end_batch()
     }
 
     /// Counts a run of records or blank lines, and compares its first line with the lines before.
@@ -154,14 +156,19 @@ impl<'a> Merge<'a> {
         batch.bytes += own.end - own.start;
         batch.records += own.lines;
         batch.last = run.batch_end.map_or(run.first, |_| run.last);
-        if batch.last < batch.end {
-            return Ok(());
-        }
-        if batch.broken {
-            return self.leave_batch();
-        }
-        self.batch = None;
         Ok(())
+    }
+
+    /// Is done with the batch if its last line was counted, once all that is to say of that line was said.
+    pub(super) fn end_batch(&mut self) -> Flow {
+        match &self.batch {
+            Some(batch) if batch.last < batch.end => Ok(()),
+            Some(batch) if batch.broken => self.leave_batch(),
+            _ => {
+                self.batch = None;
+                Ok(())
+            }
+        }
     }
 
     fn mix_batch(&mut self) {

@@ -152,7 +152,7 @@ impl VerifyOptions {
         self
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn chunk_bytes(&mut self, bytes: u64) -> &mut Self {
         self.chunk_bytes = bytes;
         self

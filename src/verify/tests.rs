@@ -105,6 +105,25 @@ proptest! {
     }
 }
 
+/// A batch that is too long and whose numbers had been given before was reported in another order on a machine with more cores.
+#[test]
+fn an_open_batch_is_told_behind_its_lines_however_the_file_is_divided() {
+    let payload = format!("{{\"k\":\"{}\"}}", "x".repeat(100));
+    let opening = Opening::of(payload.as_bytes());
+    let mut file = Vec::new();
+    for (seq, more) in [(7, 0), (6, 1), (7, 0)] {
+        seal::write(&mut file, payload.as_bytes(), opening, opening.crc(payload.as_bytes()), seq, more);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.jsonl");
+    std::fs::write(&path, file).unwrap();
+    for (threads, chunk_bytes) in [(1, u64::MAX), (1, 50), (3, 50)] {
+        let (_, told, ..) = said(&path, threads, chunk_bytes);
+        let codes: Vec<Code> = told.iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, [Code::SeqRegression, Code::OpenBatch], "{threads} threads, chunks of {chunk_bytes} bytes");
+    }
+}
+
 /// S2-13: a file that becomes shorter while it is verified is live, not damaged; what is gone is not counted.
 #[test]
 fn a_file_cut_meanwhile_is_live_and_not_damaged() {

@@ -19,6 +19,7 @@ use crate::{
     append::{self, Failed, Lines},
     encode::{Batch, Unit},
     error::{Attempt, Error, ErrorKind, Left, Result},
+    format::{CRC_TAIL_BYTES, seal},
     lock::Lock,
     position::{Appended, Mark, Position},
     rollback::Rest,
@@ -116,17 +117,23 @@ impl Writer {
                 if named.is_err() {
                     self.release();
                 }
-                named
+                self.as_refusal(named)
             }
             Lock::Held => {
                 if !syncs && self.last_check.elapsed() < CHECK_EVERY {
                     return Ok(());
                 }
-                self.follow_path()?;
+                let named = self.follow_path();
+                self.as_refusal(named)?;
                 self.last_check = Instant::now();
                 Ok(())
             }
         }
+    }
+
+    /// A sync that failed before anything was written says nothing of the record that was to be: the writer refuses it.
+    fn as_refusal(&self, result: Result<()>) -> Result<()> {
+        result.or_else(|error| self.check_poison(Attempt::Append).and(Err(error)))
     }
 
     /// Sees that the path still names the file; goes on in the one it names now, if not.
@@ -149,16 +156,9 @@ impl Writer {
 
     /// Opens and locks the file that the path names. The old one is closed, and its lock released, only when that has succeeded.
     pub(super) fn attach(&mut self) -> Result<()> {
-        let path = self.active.place.path.clone();
+        let path = self.active.place.at_home(&self.active.place.path).into_owned();
         self.active = open::open_locked(&self.options, &path, self.wait)?;
-        self.known = None;
-        self.seen_end = None;
-        self.written = 0;
-        self.synced = 0;
-        self.segment = open::active_number(&self.active)?;
-        self.look_again(None)?;
-        self.start_counting();
-        Ok(())
+        self.take_up()
     }
 
     /// From here on, what is in the file and not ours is others'.
@@ -167,15 +167,19 @@ impl Writer {
         self.seen_end = Some(end);
         self.written = end;
         self.synced = end;
+        self.unproved.clear();
         self.is_dirty = false;
     }
 
-    /// Step 2 for a file whose end is not known: settles its tail and finds the next number, which is `at_least` so much.
-    pub(super) fn look_again(&mut self, at_least: Option<u64>) -> Result<Known> {
+    /// Step 2 for a file whose end is not known: settles its tail and finds the next number. What stands before `since` was looked at before.
+    pub(super) fn look_again(&mut self, since: Option<Known>) -> Result<Known> {
         self.known = None;
+        let floor = since.map_or(0, |known| known.end);
+        let quarantine = self.active.place.at_home(&self.quarantine);
         let rules = Rules {
-            quarantine: &self.quarantine,
+            quarantine: &quarantine,
             segment: self.segment,
+            numbered_from: (self.form == Form::Sealed).then_some(floor),
             line_bytes_max: self.options.line_bytes_max,
             unterminated: self.options.unterminated,
             rollback: self.options.rollback,
@@ -187,13 +191,18 @@ impl Writer {
         let next_seq = match self.form {
             Form::Plain => 0,
             Form::Sealed => {
-                let numbers = Numbers::find(&self.active.file, settled.end, self.options.line_bytes_max);
+                let numbers = Numbers::find(&self.active.file, floor.min(settled.end)..settled.end, self.options.line_bytes_max);
                 let numbers = numbers.map_err(|error| Error::io(Attempt::Read, self.path(), error))?;
-                let before = if numbers.has_last() { 0 } else { open::last_archived_seq(&self.active, &self.options)? };
-                numbers.next(before).max(at_least.unwrap_or(0))
+                let before = match since {
+                    _ if numbers.has_last() => 0,
+                    Some(known) => known.next_seq.saturating_sub(1),
+                    None => open::last_archived_seq(&self.active, &self.options)?,
+                };
+                // Numbers that were given out are not given again, whatever became of their lines.
+                numbers.next(before).max(self.given)
             }
         };
-        let known = Known { end: settled.end, next_seq };
+        let known = Known { end: settled.end, next_seq, crc: None };
         self.known = Some(known);
         Ok(known)
     }
@@ -206,16 +215,26 @@ impl Writer {
         if size == known.end {
             return Ok((known, 0));
         }
-        let has_grown = size > known.end && scan::is_boundary(&self.active.file, known.end).map_err(|error| failed(self, error))?;
+        let has_grown = size > known.end && self.ends_as_we_left_it(known).map_err(|error| failed(self, error))?;
         if has_grown {
-            return Ok((self.look_again(None)?, 0));
+            return Ok((self.look_again(Some(known))?, 0));
         }
-        // Somebody truncated the file. Numbers that were given out are not given again, and the file is never made longer to where it ended.
+        // Somebody truncated the file, and perhaps it has grown again since. It is never made longer to where it ended.
         let cut = known.end.saturating_sub(size);
         tracing::warn!(path = %self.path().display(), from = known.end, to = size, "somebody truncated the journal");
         self.written = self.written.min(size);
         self.synced = self.synced.min(size);
-        Ok((self.look_again(Some(known.next_seq))?, cut))
+        Ok((self.look_again(None)?, cut))
+    }
+
+    /// Whether the file still has the line that ended where it ended when we left it.
+    fn ends_as_we_left_it(&self, known: Known) -> io::Result<bool> {
+        let Some(crc) = known.crc else { return scan::is_boundary(&self.active.file, known.end) };
+        let expected = seal::tail_of(crc);
+        let mut found = [0; CRC_TAIL_BYTES + 1];
+        let from = known.end.saturating_sub(found.len() as u64);
+        self.active.file.read_full_at(&mut found, from)?;
+        Ok(found.strip_suffix(b"\n") == Some(&expected[..]))
     }
 
     /// Steps 2 to 4. What was written is told beside what stopped the rest.
@@ -247,7 +266,11 @@ impl Writer {
             Ok(landed) => {
                 let whole = lines.ends.len();
                 let end = landed.start + lines.bytes.len() as u64;
-                self.known = Some(Known { end, next_seq: known.next_seq + self.encoded.records() as u64 });
+                let crc = self.encoded.lasts.last().map(|last| last.crc);
+                let next_seq = known.next_seq + self.encoded.records() as u64;
+                self.known = Some(Known { end, next_seq, crc: crc.filter(|_| self.form == Form::Sealed) });
+                self.given = next_seq;
+                self.unproved.add(landed.start..end, crc.unwrap_or_default());
                 self.seen_end = Some(end);
                 self.written = end;
                 self.is_dirty = true;
@@ -266,6 +289,10 @@ impl Writer {
                 if whole > 0 {
                     self.written = start + self.encoded.start_of(whole) as u64;
                     self.is_dirty = true;
+                    if let Some(last) = whole.checked_sub(1).and_then(|last| self.encoded.lasts.get(last)) {
+                        self.unproved.add(start..self.written, last.crc);
+                        self.given = known.next_seq + last.through as u64;
+                    }
                 }
                 (Landing { start, whole, fragment, ..landing }, Err(self.stopped(failed, known.end)))
             }
@@ -304,6 +331,7 @@ impl Writer {
         match self.active.file.sync_data() {
             Ok(()) => {
                 self.synced = self.written;
+                self.unproved.clear();
                 self.is_dirty = false;
                 self.last_sync = Instant::now();
                 Ok(())

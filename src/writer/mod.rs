@@ -16,7 +16,7 @@ use std::{
 use serde::Serialize;
 
 pub use self::options::{Durability, Format, Options};
-use self::reopen::Poison;
+use self::reopen::{Poison, Unproved};
 use crate::{
     active::Active,
     encode::{Batch, Encoded, Unit},
@@ -78,6 +78,10 @@ pub struct Writer {
     /// When the path was last seen to name the file.
     last_check: Instant,
     poison: Option<Poison>,
+    /// What was written since the last good sync.
+    unproved: Unproved,
+    /// No number below this is given: the highest one that was, plus 1.
+    given: u64,
     tail_repair: TailRepair,
     /// Reused by the appends of single records.
     single: Batch,
@@ -97,6 +101,8 @@ struct Known {
     end: u64,
     /// The number of the next record; 0 in plain form, which has none.
     next_seq: u64,
+    /// The CRC in the seal of the last line, if we wrote it.
+    crc: Option<u32>,
 }
 
 /// The buffer for single records shrinks back to this after a larger one.

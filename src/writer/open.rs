@@ -5,11 +5,11 @@
 use std::{io, path::Path, time::Instant};
 
 use super::{
-    Form, Writer,
+    Form, Unproved, Writer,
     options::{Format, Options},
 };
 use crate::{
-    active::{Active, Place},
+    active::{self, Active, Place, REPLACED_MAX},
     damage::Damage,
     encode::{Batch, Encoded, Unit},
     error::{Attempt, Error, ErrorKind, Result},
@@ -32,17 +32,17 @@ impl Options {
     /// Opens the journal with the lock scope that the options say, or else `scope`.
     pub(crate) fn open_as(&self, path: &Path, scope: Lock) -> Result<Writer> {
         let (scope, wait) = self.lock_for(scope);
-        let first_record = self.first_record.clone().transpose()?;
+        if let Some(Err(error)) = &self.first_record {
+            return Err(error.clone().on(path));
+        }
         let active = open_locked(self, path, wait)?;
-        let segment = active_number(&active)?;
-        let mut survey = Survey::of(&active, segment, self)?;
         let mut writer = Writer {
             options: self.clone(),
             quarantine: self.quarantine_of(&active.place.path),
             scope,
             wait,
-            segment,
-            form: survey.form,
+            segment: 0,
+            form: Form::Sealed,
             known: None,
             seen_end: None,
             written: 0,
@@ -51,32 +51,64 @@ impl Options {
             last_sync: Instant::now(),
             last_check: Instant::now(),
             poison: None,
+            unproved: Unproved::default(),
+            given: 0,
             tail_repair: TailRepair::default(),
             single: Batch::new(),
             encoded: Encoded::default(),
             active,
         };
-        writer.look_again(None)?;
-        if writer.tail_repair.terminated() {
-            // Now that it has its LF, the last record can say what form the file has.
-            survey = Survey::of(&writer.active, segment, self)?;
-            writer.form = survey.form;
-            writer.look_again(None)?;
-        }
-        writer.tail_repair.damage = survey.damage;
-        writer.start_counting();
-        if let Some(record) = first_record.filter(|_| !survey.has_record) {
-            writer.write_locked(&record, &[Unit::Record]).1?;
-            writer.settle_durability(self.durability)?;
-        }
+        writer.take_up()?;
         writer.release();
         Ok(writer)
     }
 }
 
+impl Writer {
+    /// Gets to know a file that was just opened and locked: its form, its end, its numbers. Writes the first record, if it has none.
+    pub(super) fn take_up(&mut self) -> Result<()> {
+        self.known = None;
+        self.seen_end = None;
+        self.written = 0;
+        self.synced = 0;
+        self.unproved.clear();
+        self.tail_repair = TailRepair::default();
+        self.segment = active_number(&self.active)?;
+        let mut survey = Survey::of(&self.active, self.segment, &self.options)?;
+        self.form = survey.form;
+        self.look_again(None)?;
+        if self.tail_repair.terminated() {
+            // Now that it has its LF, the last record can say what form the file has.
+            survey = Survey::of(&self.active, self.segment, &self.options)?;
+            self.form = survey.form;
+            let repair = std::mem::take(&mut self.tail_repair);
+            self.look_again(None)?;
+            self.tail_repair = repair;
+        }
+        self.tail_repair.damage = survey.damage;
+        self.start_counting();
+        match self.options.first_record.clone() {
+            Some(Ok(record)) if !self.has_record()? => {
+                self.write_locked(&record, &[Unit::Record]).1?;
+                self.settle_durability(self.options.durability)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the journal has a record. It is the first line, or else looked for until it is found.
+    fn has_record(&self) -> Result<bool> {
+        let mut walk = Walk::default();
+        let end = self.end().offset;
+        let walked = walk.go_on(&self.active.file, 0, end, self.options.line_bytes_max, Until::FirstRecord);
+        walked.map_err(|error| Error::io(Attempt::OpenToAppend, self.path(), error))?;
+        Ok(walk.record || self.segment > 1)
+    }
+}
+
 /// Opens the file and takes its lock, and makes sure that the path still names it.
 pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Result<Active> {
-    loop {
+    for _ in 0..REPLACED_MAX {
         let place = Place::find(&options.disk, path, Attempt::OpenToAppend)?;
         let active = Active::open(place, options.mode)?;
         active.lock(wait, Attempt::OpenToAppend)?;
@@ -86,6 +118,7 @@ pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Res
             return Ok(active);
         }
     }
+    Err(active::replaced_again(Attempt::OpenToAppend, path))
 }
 
 /// A second name may be the backup of a repair that crashed before it was done. One that is not does no harm here, nor does one that stays.
@@ -103,7 +136,6 @@ fn clear_leftovers(active: &Active) {
 /// What the file holds before anything is changed.
 struct Survey {
     form: Form,
-    has_record: bool,
     damage: Damage,
 }
 
@@ -140,7 +172,7 @@ impl Survey {
                 _ => Form::Sealed,
             },
         };
-        Ok(Survey { form, has_record: walk.record || window.record || segment > 1, damage: window.damage })
+        Ok(Survey { form, damage: window.damage })
     }
 }
 
@@ -206,6 +238,6 @@ fn is_sealed(archived: &Segment, options: &Options) -> io::Result<bool> {
 /// The number that the last archived record has; 0 if there is none.
 pub(super) fn last_archived_seq(active: &Active, options: &Options) -> Result<u64> {
     let Some(archived) = newest_archived(active)? else { return Ok(0) };
-    let numbers = Numbers::find(&archived.file, archived.end, options.line_bytes_max).map_err(|error| archived.failed(error))?;
+    let numbers = Numbers::find(&archived.file, 0..archived.end, options.line_bytes_max).map_err(|error| archived.failed(error))?;
     Ok(numbers.next(0) - 1)
 }

@@ -2,19 +2,22 @@
 //!
 //! After a failed sync the kernel may have marked pages clean that it never wrote: a second sync would say yes, and reading would show the cached
 //! bytes. So the bytes since the last good sync are read, each line is proved by its seal, and the same bytes are written to the same place
-//! again, which makes their pages dirty; only then does a sync prove anything. A plain line proves nothing, so a plain journal stays poisoned.
+//! again, which makes their pages dirty, and synced. A plain line proves nothing, so a plain journal stays poisoned.
+//!
+//! That sync is no proof yet: where the first one had failed, ext4 writes the bytes and still takes the block for one that was never written. So
+//! the cache is forgotten and each line is proved once more by what the disk gives back.
 //!
 //! A crash at any step leaves the same bytes in the same places, durable or not.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use super::{Form, Writer};
 use crate::{
     error::{Attempt, Error, ErrorKind, Result},
-    format::{LF, verdict::Verdict},
+    format::LF,
     judge::Found,
-    scan::Scanner,
-    sys::File,
+    scan::{Scanner, Span},
+    sys::{File, uninterrupted},
 };
 
 /// Why the writer refuses to append.
@@ -24,6 +27,34 @@ pub(super) enum Poison {
     Fragment(Error),
     /// A sync failed.
     Sync(Error),
+}
+
+/// What this writer wrote since its last good sync: where, and how the last line of each range is sealed.
+#[derive(Debug, Default)]
+pub(super) struct Unproved {
+    /// In order. Ranges that touch are one.
+    ranges: Vec<(Range<u64>, u32)>,
+    /// There were more than can be remembered.
+    too_many: bool,
+}
+
+/// More ranges than this are not remembered. There is a new one when others have appended in between.
+const RANGES_MAX: usize = 1 << 16;
+
+impl Unproved {
+    pub(super) fn add(&mut self, range: Range<u64>, crc: u32) {
+        let is_full = self.ranges.len() >= RANGES_MAX;
+        match self.ranges.last_mut() {
+            Some((last, last_crc)) if last.end == range.start => (last.end, *last_crc) = (range.end, crc),
+            _ if is_full => self.too_many = true,
+            _ => self.ranges.push((range, crc)),
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.ranges.clear();
+        self.too_many = false;
+    }
 }
 
 impl Poison {
@@ -39,8 +70,8 @@ impl Poison {
 impl Writer {
     /// Opens the journal anew after a failure; what was poisoned is usable again if this succeeds.
     ///
-    /// After a failed sync, every line since the last good one is proved by its seal, written again in its place and synced: success is proof that
-    /// all of it is durable. After a failed rollback, the torn tail is repaired as on opening. On a writer that is not poisoned this only
+    /// After a failed sync, every line since the last good one is proved by its seal, written again in its place, synced, and read back from
+    /// the disk: success is proof that all of it is durable. After a failed rollback, the torn tail is repaired as on opening. On a writer that is not poisoned this only
     /// looks at the file again.
     ///
     /// # Errors
@@ -54,6 +85,9 @@ impl Writer {
             let proved = self.prove_and_sync(&earlier);
             self.release();
             proved?;
+        } else if self.is_dirty {
+            // What was written before is not to be forgotten: from here on it counts as durable.
+            self.sync_now()?;
         }
         // The same file cannot be locked through a new descriptor while the old one holds its lock. Nothing is appended in between: the writer
         // stays poisoned until the new one is locked.
@@ -77,35 +111,54 @@ impl Writer {
         if self.form == Form::Plain {
             return Err(refused("plain lines carry no proof; compare what is there with what was appended, then open a new writer").at(self.synced));
         }
-        let again = self.active.place.disk.open_rewrite(self.path()).map_err(failed)?;
+        let again = self.active.place.disk.open_rewrite(&self.active.place.at_home(self.path())).map_err(failed)?;
         if again.id().map_err(failed)? != self.active.id {
             return Err(refused("another file stands in its place, so the lines cannot be written again").at(self.synced));
         }
         let size = self.active.file.size().map_err(failed)?;
-        let mut lines = Scanner::new(self.synced.min(size), size, self.options.line_bytes_max);
-        while let Some(span) = lines.next(&self.active.file).map_err(failed)? {
-            let proved = span.terminated && Found::of(span, lines.bytes()).verdict == Verdict::Sealed;
-            if !proved {
-                return Err(refused("the line there cannot be proved").at(span.start));
-            }
-            let written = write_all_at(&again, lines.bytes(), span.start).and_then(|()| write_all_at(&again, &[LF], span.end - 1));
-            written.map_err(|error| failed(error).at(span.start))?;
-        }
+        self.prove_lines(size, earlier, |span, bytes| {
+            let written = write_all_at(&again, bytes, span.start).and_then(|()| write_all_at(&again, &[LF], span.end - 1));
+            written.map_err(|error| failed(error).at(span.start))
+        })?;
         again.sync_data().map_err(|error| failed(error).at(self.synced))?;
+        again.forget_cache(self.synced.min(size));
+        self.prove_lines(size, earlier, |_, _| Ok(()))?;
         self.synced = size;
+        self.unproved.clear();
         self.is_dirty = false;
         Ok(())
+    }
+
+    /// Proves every line since the last good sync by its seal, and the writer's own by their places and CRCs too; and does something with each.
+    fn prove_lines(&self, size: u64, earlier: &Error, mut with: impl FnMut(Span, &[u8]) -> Result<()>) -> Result<()> {
+        let refused = |detail: &'static str, at| Err(self.error(ErrorKind::Poisoned, Attempt::Reopen).detail(detail).earlier(earlier.clone()).at(at));
+        if self.unproved.too_many {
+            return refused("too many appends of others lie between the lines to be proved", self.synced);
+        }
+        let mut own = self.unproved.ranges.iter().peekable();
+        let mut lines = Scanner::new(self.synced.min(size), size, self.options.line_bytes_max);
+        while let Some(span) = lines.next(&self.active.file).map_err(|error| Error::io(Attempt::Reopen, self.path(), error))? {
+            if !span.terminated {
+                // A torn tail holds nothing that was acknowledged; it is repaired next.
+                break;
+            }
+            let Some(seal) = Found::of(span, lines.bytes()).seal else { return refused("the line there cannot be proved", span.start) };
+            if let Some((range, _)) = own.next_if(|(range, crc)| range.end < span.end || range.end == span.end && *crc != seal.crc) {
+                return refused("another line stands where this writer wrote one", range.start);
+            }
+            own.next_if(|(range, _)| range.end == span.end);
+            with(span, lines.bytes())?;
+        }
+        own.next().map_or(Ok(()), |(range, _)| refused("the lines that this writer wrote there are gone", range.start))
     }
 }
 
 fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        match file.write_at(rest, offset + written as u64) {
-            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-            Ok(taken) => written += taken,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match uninterrupted(|| file.write_at(rest, offset + written as u64))? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            taken => written += taken,
         }
     }
     Ok(())

@@ -15,5 +15,6 @@ mod corpus;
 mod full_disk;
 mod killed;
 mod lines;
+mod repaired;
 mod streams;
 mod support;

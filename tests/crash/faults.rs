@@ -2,7 +2,7 @@
 
 use untorn::sim::{Fault, How, OpKind, OpMatch, SimDisk};
 
-use crate::script::{Manner, PATH, Recorder, Step, script};
+use crate::script::{Manner, Recorder, Step, script, survive};
 
 const EIO: i32 = 5;
 const ERRNOS: [i32; 9] = [
@@ -34,39 +34,6 @@ fn ways(kind: OpKind, len: u64) -> Vec<How> {
         ways.extend([How::SyncFailsAndDrops(EIO), How::SyncFailsAndDrops(28)]);
     }
     ways
-}
-
-/// Runs the script with faults, heals the disk, goes on, and holds everything against the ledger.
-fn survive(manner: Manner, script: &[Step], faults: &[Fault]) {
-    let disk = SimDisk::new();
-    disk.write_file("/j/other", "").unwrap();
-    faults.iter().for_each(|fault| disk.fail(fault.clone()));
-    let mut recorder = Recorder::new(&disk, manner);
-    recorder.run(script);
-    disk.heal();
-    let ledger = recorder.ledger.clone();
-    let say = |what: String| -> ! {
-        let text = disk.read_file(PATH).unwrap_or_default();
-        let log: Vec<String> = disk.log().iter().map(ToString::to_string).collect();
-        panic!(
-            "{what}\nmanner {manner:?}\nfaults {faults:?}\nledger {:#?}\nfile {}\nlog\n{}",
-            ledger.lock().unwrap(),
-            String::from_utf8_lossy(&text),
-            log.join("\n")
-        )
-    };
-    if let Err(why) = recorder.check(&disk, false) {
-        say(format!("at the end of the script: {why}"));
-    }
-    let mut next = recorder.successor(&disk);
-    next.step(&Step::Append("{\"after\":\"all\"}".to_owned()));
-    let last = next.ledger.lock().unwrap().last().cloned();
-    if !matches!(last, Some((_, crate::promises::Told::There { .. }))) {
-        say(format!("the disk is well again, and yet {last:?}"));
-    }
-    if let Err(why) = next.check(&disk, false) {
-        say(format!("after reopening: {why}"));
-    }
 }
 
 /// F01, F02, F03, F04, F05, F06, F07, F09, F10, F11, F12, F14, F55, F56, F57, S2-01, S2-02, S2-03, S2-04, S2-14, X-08, X-16: any one call fails, once.

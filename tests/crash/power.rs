@@ -4,35 +4,29 @@
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
-    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use base64::Engine as _;
-use untorn::{
-    TailRepair,
-    sim::{Bounds, OpMatch, SimDisk, Tear},
-};
+use untorn::sim::{Bounds, OpMatch, SimDisk, Tear};
 
 use crate::{
+    lane,
     promises::{self, Told},
+    quarantine,
     script::{Ledger, Manner, PATH, Recorder, Step, script},
 };
 
 const NEXT: &str = "{\"after\":\"the power cut\"}";
 
-/// How many bytes lie between two cuts; 1, in the long lane, cuts at every byte.
-fn stride() -> usize {
-    std::env::var("UNTORN_STRIDE").map_or(61, |stride| stride.parse().expect("UNTORN_STRIDE is a number of bytes"))
-}
-
 /// Cuts the power before op `index` of the script, and tries what is left.
 fn cut_power_before(index: usize, manner: Manner, script: &[Step], states: &Arc<AtomicU64>) {
     let disk = SimDisk::new();
     disk.write_file("/j/other", "").unwrap();
+    // At every byte in the long lane; otherwise so that it takes a minute, without optimisation too.
+    let bounds = Bounds::every(lane::pick(if cfg!(debug_assertions) { 61 } else { 11 }, 1));
     let mut recorder = Recorder::new(&disk, manner);
     let ledger: Ledger = recorder.ledger.clone();
     let counted = states.clone();
@@ -41,7 +35,7 @@ fn cut_power_before(index: usize, manner: Manner, script: &[Step], states: &Arc<
     disk.before(OpMatch::nth(index), move |disk| {
         let ledger = ledger.lock().unwrap().clone();
         let mut seen = HashSet::new();
-        for image in disk.crash_images(&Bounds::every(stride())).chain([disk.kill()]) {
+        for image in disk.crash_images(&bounds).chain([disk.kill()]) {
             counted.fetch_add(1, Ordering::Relaxed);
             if seen.insert(content(&image))
                 && let Err(why) = recover(&image, manner, &ledger, &counted, 1)
@@ -74,7 +68,7 @@ fn recover(image: &SimDisk, manner: Manner, ledger: &[(String, Told)], states: &
     let mut writer = manner.options(&disk).open(PATH).map_err(|error| format!("cannot open: {error} {error:?}"))?;
     let repair = writer.tail_repair().clone();
     let ops = disk.ops();
-    quarantine_has(&disk, &before, &repair)?;
+    quarantine::check(&disk, &before, &repair)?;
     writer.append_json(NEXT.as_bytes()).map_err(|error| format!("cannot append: {error:?}"))?;
     drop(writer);
     let after = disk.read_file(PATH).unwrap_or_default();
@@ -113,29 +107,6 @@ fn third_run_is_clean(image: &SimDisk, manner: Manner) -> Result<(), String> {
     open().map_err(|error| format!("second run: {error}"))?;
     let third = open().map_err(|error| format!("third run: {error}"))?;
     if third.is_clean() || third.left_open_batch() { Ok(()) } else { Err(format!("third run: {third}")) }
-}
-
-/// P4: what was cut off is in quarantine, byte for byte, exactly once in the repair that took it.
-fn quarantine_has(disk: &SimDisk, before: &[u8], repair: &TailRepair) -> Result<(), String> {
-    let Some(removed) = repair.removed() else { return Ok(()) };
-    let range = removed.start.offset as usize..removed.end.offset as usize;
-    let quarantine = disk.durable_file(repair.quarantine().unwrap_or(Path::new(""))).ok_or("no durable quarantine")?;
-    let entries: Vec<serde_json::Value> = quarantine.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    let last = entries.iter().rev().find(|entry| entry.get("before_len").is_some()).ok_or("no repair in quarantine")?;
-    let mut at = range.start;
-    for entry in entries.iter().filter(|entry| entry["repair"] == last["repair"] && entry.get("len").is_some()) {
-        let len = entry["len"].as_u64().unwrap() as usize;
-        let bytes = match (entry.get("text"), entry.get("base64")) {
-            (Some(text), _) => text.as_str().unwrap().as_bytes().to_vec(),
-            (None, Some(base64)) => base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap(),
-            (None, None) => vec![0; len],
-        };
-        if entry["offset"] != at || before.get(at..at + len) != Some(&bytes[..]) {
-            return Err(format!("quarantine is wrong at byte {at}: {entry}"));
-        }
-        at += len;
-    }
-    if at == range.end { Ok(()) } else { Err(format!("quarantine ends at byte {at}, not {}", range.end)) }
 }
 
 /// F20, F22, F23, F26, F27, F28, F29, F30, F31, F32, F35, F45, P1 to P4: every state that a power cut can leave, at every call, and again while recovering.

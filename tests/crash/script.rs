@@ -2,9 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use untorn::{Batch, Durability, Error, ErrorKind, Left, Lock, LockWait, Options, Rollback, Writer, sim::SimDisk};
+use untorn::{
+    Batch, Durability, Error, ErrorKind, Left, Lock, LockWait, Options, Rollback, Writer,
+    sim::{Fault, SimDisk},
+};
 
-use crate::promises::{self, Told};
+use super::promises::{self, Told};
 
 pub(crate) const PATH: &str = "/j/session.jsonl";
 
@@ -143,6 +146,39 @@ fn batch(payloads: &[String]) -> Batch {
         batch.add_json(payload.as_bytes()).unwrap();
     }
     batch
+}
+
+/// Runs the script with faults, heals the disk, goes on, and holds everything against the ledger.
+pub(crate) fn survive(manner: Manner, script: &[Step], faults: &[Fault]) {
+    let disk = SimDisk::new();
+    disk.write_file("/j/other", "").unwrap();
+    faults.iter().for_each(|fault| disk.fail(fault.clone()));
+    let mut recorder = Recorder::new(&disk, manner);
+    recorder.run(script);
+    disk.heal();
+    let ledger = recorder.ledger.clone();
+    let say = |what: String| -> ! {
+        let text = disk.read_file(PATH).unwrap_or_default();
+        let log: Vec<String> = disk.log().iter().map(ToString::to_string).collect();
+        panic!(
+            "{what}\nmanner {manner:?}\nfaults {faults:?}\nledger {:#?}\nfile {}\nlog\n{}",
+            ledger.lock().unwrap(),
+            String::from_utf8_lossy(&text),
+            log.join("\n")
+        )
+    };
+    if let Err(why) = recorder.check(&disk, false) {
+        say(format!("at the end of the script: {why}"));
+    }
+    let mut next = recorder.successor(&disk);
+    next.step(&Step::Append("{\"after\":\"all\"}".to_owned()));
+    let last = next.ledger.lock().unwrap().last().cloned();
+    if !matches!(last, Some((_, Told::There { .. }))) {
+        say(format!("the disk is well again, and yet {last:?}"));
+    }
+    if let Err(why) = next.check(&disk, false) {
+        say(format!("after reopening: {why}"));
+    }
 }
 
 /// Records as recorders write them: short, with characters of several bytes, wrapped, in a batch, several at once, and one of 5 KB.

@@ -117,6 +117,21 @@ fn reopening_after_a_failed_sync_makes_the_records_durable() {
     assert_eq!(numbers, [1, 2, 3]);
 }
 
+/// A record that reopening had called durable was NULs after a restart: ext4 synced it into a block that it took for never written.
+#[test]
+fn reopening_believes_the_disk_and_not_the_sync() {
+    let disk = disk();
+    let mut writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+    let first = writer.append(&json!({"n": 1})).unwrap();
+    let sync = syncs(&disk);
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, sync), how: How::SyncFailsAndDrops(28) });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, sync + 1), how: How::SyncDrops });
+    writer.append(&json!({"n": 2})).unwrap_err();
+    let error = writer.reopen().unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Poisoned, Some(first.len())));
+    assert_eq!(writer.append(&json!({})).unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
 /// F13: what the kernel dropped cannot be proved: the writer stays poisoned and says where.
 #[test]
 fn reopening_refuses_what_it_cannot_prove() {

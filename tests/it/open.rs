@@ -243,3 +243,29 @@ fn half_a_batch_is_no_batch() {
         assert!(journal.text().starts_with(&before));
     }
 }
+
+/// A batch that stays open because something stands behind it.
+const OPEN_BATCH: &str = "{\"type\":\"tool_call\",\"id\":7,\"_seq\":43,\"_more\":1,\"_crc\":\"755ff12e\"}\n{\"by\":\"a stranger\"}\n";
+
+/// Each opening of a journal in which an open batch was left added a blank line to it.
+#[test]
+fn an_open_batch_is_left_as_it_is_however_often_it_is_opened() {
+    let journal = TestJournal::with_bytes(OPEN_BATCH);
+    for _ in 0..3 {
+        let repair = journal.open().tail_repair().clone();
+        assert!(repair.left_open_batch());
+        assert!(!repair.terminated());
+        assert_eq!(journal.text(), OPEN_BATCH);
+    }
+}
+
+/// Bytes that went to quarantine from behind an open batch were never told.
+#[test]
+fn what_is_taken_off_behind_an_open_batch_is_told() {
+    let journal = TestJournal::with_bytes(format!("{OPEN_BATCH}{{\"by\":\"another\"}}\r "));
+    let repair = journal.open().tail_repair().clone();
+    assert!(repair.left_open_batch());
+    assert!(repair.terminated());
+    assert_eq!(repair.removed_bytes(), 2);
+    assert_eq!(journal.text(), format!("{OPEN_BATCH}{{\"by\":\"another\"}}\n"));
+}

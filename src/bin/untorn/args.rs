@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, tail, verify},
+    cmd::{append, cat, completions, repair, seal, stat, tail, verify},
     exit, say,
 };
 
@@ -19,7 +19,7 @@ const STYLES: Styles = Styles::plain().header(say::TITLE).usage(say::TITLE).lite
 #[derive(Debug, Parser)]
 #[command(name = "untorn", version, styles = STYLES, max_term_width = 80, after_help = exit::help())]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
-struct Line {
+pub(crate) struct Line {
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: When,
@@ -34,6 +34,12 @@ pub(crate) enum Command {
     Cat(cat::Args),
     Tail(tail::Args),
     Verify(verify::Args),
+    Repair(repair::Args),
+    Stat(stat::Args),
+    Seal(seal::Seal),
+    Unseal(seal::Unseal),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +64,11 @@ pub(crate) fn parse() -> Command {
 /// A journal to append to.
 pub(crate) fn journal(argument: OsString) -> Result<PathBuf, String> {
     if argument == "-" { Err("records cannot be appended to stdout; `./-` names a file".to_owned()) } else { Ok(argument.into()) }
+}
+
+/// A file that is to be created.
+pub(crate) fn new_file(argument: OsString) -> Result<PathBuf, String> {
+    if argument == "-" { Err("it is a file that appears whole or not at all; `./-` names one".to_owned()) } else { Ok(argument.into()) }
 }
 
 pub(crate) fn durability(argument: &str) -> Result<Durability, String> {

@@ -1,6 +1,12 @@
 //! What happens on ^C: the step at hand is finished, and nothing new begun.
 
-use std::time::Duration;
+use std::{
+    process::exit,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{exit::Exit, say, source};
 
 /// How long a step may go on after ^C. An append may wait for a lock, or for whoever reads our output; ending it there tears nothing.
 const GRACE: Duration = Duration::from_secs(2);
@@ -15,16 +21,52 @@ pub(crate) fn end_after(tell: impl FnOnce() + Send + 'static) {
     on_interrupt(GRACE, tell);
 }
 
+/// What ^C is to meet.
+struct State {
+    is_in_step: bool,
+    is_requested: bool,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { is_in_step: false, is_requested: false });
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the process on ^C, but not inside an [`unbroken`] step: for commands that write files. A second ^C does not wait for the step.
+pub(crate) fn end_between_steps() {
+    on_interrupt(Duration::MAX, || {
+        let mut state = state();
+        state.is_requested = true;
+        if state.is_in_step {
+            say::message("interrupted; finishing the file at hand, ^C again ends it at once");
+            return;
+        }
+        end();
+    });
+}
+
+/// Runs a step that ^C does not break off; whoever calls looks afterwards whether it was [requested](is_requested).
+pub(crate) fn unbroken<T>(step: impl FnOnce() -> T) -> T {
+    state().is_in_step = true;
+    let done = step();
+    state().is_in_step = false;
+    done
+}
+
+/// Whether there was a ^C that a step has outlived.
+pub(crate) fn is_requested() -> bool {
+    state().is_requested
+}
+
+fn end() -> ! {
+    source::forget_stdin();
+    exit(Exit::Interrupted as i32)
+}
+
 #[cfg(unix)]
 fn on_interrupt(grace: Duration, tell: impl FnOnce() + Send + 'static) {
-    use std::{process::exit, thread};
-
-    use crate::{exit::Exit, source};
-
-    fn end() -> ! {
-        source::forget_stdin();
-        exit(Exit::Interrupted as i32)
-    }
+    use std::thread;
 
     // Without a handler, ^C ends the process as well; there is nothing to be said.
     let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]) else { return };

@@ -1,10 +1,11 @@
-//! The journals in a directory: each one once, whatever files it is made of.
+//! Which journals are meant, and which files they are made of. A directory gives each of its journals once.
 //!
 //! Archived segments belong to their journal. Quarantines and backups have other endings; the copies that sync tools make of a file they could
 //! not merge look like journals, and are told by their names.
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -14,8 +15,44 @@ const EXTENSIONS: [&str; 2] = ["jsonl", "ndjson"];
 /// At least so many digits number an archived segment.
 const SEGMENT_DIGITS: usize = 6;
 
+/// What the arguments name, in order: with `recursive`, a directory stands for the journals under it. An archived segment goes with its journal, if
+/// that was named too.
+pub(crate) fn named(arguments: &[OsString], recursive: bool, on_error: &mut impl FnMut(&Path, io::Error)) -> Vec<OsString> {
+    let all: BTreeSet<&Path> = arguments.iter().map(Path::new).collect();
+    let mut named = Vec::new();
+    for argument in arguments {
+        let path = Path::new(argument);
+        if recursive && path.is_dir() {
+            named.extend(under(path, on_error).iter().map(|path| path.strip_prefix(".").unwrap_or(path).into()));
+        } else if !whole(path).is_some_and(|whole| all.contains(&*whole)) {
+            named.push(argument.clone());
+        }
+    }
+    named
+}
+
+/// The files that a journal is made of, in the order of its records; itself, if there is none. Compressed segments are left out.
+pub(crate) fn files_of(journal: &Path) -> io::Result<Vec<PathBuf>> {
+    let dir = journal.parent().filter(|dir| !dir.as_os_str().is_empty());
+    // Archived segments are beside the file that a link leads to.
+    let target = fs::read_link(journal).map_or(journal.to_owned(), |target| dir.map_or(target.clone(), |dir| dir.join(target)));
+    let mut archived = Vec::new();
+    for entry in fs::read_dir(target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))? {
+        let path = target.with_file_name(entry?.file_name());
+        if whole(&path).is_some_and(|whole| whole == target) && path.extension().is_none_or(|extension| extension != "zst") {
+            archived.push(path);
+        }
+    }
+    // Numbers with more digits are larger.
+    archived.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+    if archived.is_empty() || target.exists() {
+        archived.push(target);
+    }
+    Ok(archived)
+}
+
 /// Finds the journals under `dir`, sorted by name. A directory that cannot be read is told to `on_error`.
-pub(crate) fn under(dir: &Path, on_error: &mut impl FnMut(&Path, io::Error)) -> BTreeSet<PathBuf> {
+fn under(dir: &Path, on_error: &mut impl FnMut(&Path, io::Error)) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -1,4 +1,4 @@
-//! The `untorn` command: feeds, reads and verifies journals from a shell.
+//! The `untorn` command: feeds, reads, verifies and repairs journals from a shell.
 //!
 //! Records go to stdout, every word to stderr. What the command does is in [`cmd`], one file per command; what it says is in [`say`], [`finding`]
 //! and [`picture`]; how it ends is in [`exit`].
@@ -10,14 +10,18 @@ mod finding;
 mod input;
 mod interrupt;
 mod journals;
+mod new_file;
 mod output;
 mod picture;
 mod progress;
 mod records;
+mod repairs;
 mod say;
+mod sizes;
 mod source;
 mod summary;
 mod text;
+mod times;
 
 use std::process::ExitCode;
 

@@ -94,7 +94,7 @@ fn print_record(source: &Source, line: &mut Line<'_>, form: Form, output: &mut O
 }
 
 /// What is no record, told as it is met: neighbours of one kind together, and the first few only.
-struct PassedOver<'a> {
+pub(crate) struct PassedOver<'a> {
     source: &'a Source,
     met: Option<Damaged>,
     /// How many lines were met, and in how many places.
@@ -113,11 +113,11 @@ struct Damaged {
 }
 
 impl PassedOver<'_> {
-    fn new(source: &Source) -> PassedOver<'_> {
+    pub(crate) fn new(source: &Source) -> PassedOver<'_> {
         PassedOver { source, met: None, lines: 0, places: 0 }
     }
 
-    fn add(&mut self, line: &Line<'_>) {
+    pub(crate) fn add(&mut self, line: &Line<'_>) {
         let mark = line.mark();
         let code = match line.verdict() {
             Verdict::Corrupt(code) => code,
@@ -162,7 +162,7 @@ impl PassedOver<'_> {
     }
 
     /// Adds what the reader met behind the last line, and says what there was in all.
-    fn close(mut self, damage: &Damage) -> Exit {
+    pub(crate) fn close(mut self, damage: &Damage) -> Exit {
         if damage.lines() > self.lines
             && let Some(place) = damage.places().last()
         {

@@ -59,7 +59,8 @@ pub(crate) fn of_journal(source: &Source, report: &Report, damaged_places: u64) 
     }
 }
 
-fn clean(report: &Report) -> String {
+/// `clean`, and what is worth knowing beside it.
+pub(crate) fn clean(report: &Report) -> String {
     let what = match (report.is_live(), severities(report, Severity::Warning)) {
         (false, 0) => return good("clean"),
         (false, warnings) => format!(", {}", count(warnings, "warning")),
@@ -91,7 +92,12 @@ fn tail(report: &Report) -> &'static str {
     }
 }
 
-/// How many lines were found to be at least so bad.
+/// How many lines were found to be damaged.
+pub(crate) fn errors(report: &Report) -> u64 {
+    severities(report, Severity::Error)
+}
+
+/// How many lines were found to be as bad as this.
 fn severities(report: &Report, severity: Severity) -> u64 {
     report.codes().filter(|(code, _)| code.severity() == severity).map(|(_, count)| count).sum()
 }
@@ -122,7 +128,8 @@ fn codes(report: &Report, severity: Severity) -> String {
     }
 }
 
-fn fitting(path: &Path) -> String {
+/// A path in a row.
+pub(crate) fn fitting(path: &Path) -> String {
     let path = Shown(path.display()).to_string();
     let columns = path.chars().count();
     if columns > PATH_COLUMNS && io::stderr().is_terminal() {

@@ -44,6 +44,12 @@ pub(crate) fn size(bytes: u64) -> String {
     if tenths < 100 { format!("{}.{} {unit}", tenths / 10, tenths % 10) } else { format!("{} {unit}", tenths / 10) }
 }
 
+/// The same where room is short: `650 B`.
+pub(crate) fn short_size(bytes: u64) -> String {
+    let size = size(bytes);
+    size.split_once(" byte").map_or(size.clone(), |(number, _)| format!("{number} B"))
+}
+
 /// A path as a word that a POSIX shell takes back.
 pub(crate) fn quoted(path: &Path) -> String {
     let path = path.to_string_lossy();

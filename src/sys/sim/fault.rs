@@ -212,6 +212,8 @@ pub enum How {
     /// A sync of a file returns this `errno` and marks the pages clean without writing them: reads still show their bytes, the next sync
     /// says `Ok`, and the bytes never get onto the disk, though the size does. See [`SimDisk::drop_caches`](super::SimDisk::drop_caches).
     SyncFailsAndDrops(i32),
+    /// The same, but the sync returns `Ok`: as ext4 does with bytes written again where a failed sync has left the block without them.
+    SyncDrops,
 }
 
 impl How {

@@ -243,6 +243,7 @@ impl SimFile {
                     inode.lose_pending_bytes();
                     return Err(io::Error::from_raw_os_error(errno));
                 }
+                Some(How::SyncDrops) => inode.lose_pending_bytes(),
                 _ => inode.sync(),
             }
             Ok(())
@@ -265,6 +266,12 @@ impl SimFile {
         });
         self.disk.shared.freed.notify_all();
         done
+    }
+
+    pub(crate) fn forget_cache(&self, _offset: u64) {
+        if let Ok(inode) = self.disk.state().inode_of_mut(self.handle) {
+            inode.drop_cache();
+        }
     }
 
     pub(crate) fn show_presence(&self) {

@@ -2,6 +2,10 @@
 
 pub(crate) mod append;
 pub(crate) mod cat;
+pub(crate) mod completions;
+pub(crate) mod repair;
+pub(crate) mod seal;
+pub(crate) mod stat;
 pub(crate) mod tail;
 pub(crate) mod verify;
 
@@ -11,6 +15,12 @@ pub(crate) fn run(command: &Command) -> Exit {
     let outcome = match command {
         Command::Append(args) => append::run(args),
         Command::Cat(args) => cat::run(args),
+        Command::Repair(args) => repair::run(args),
+        Command::Stat(args) => stat::run(args),
+        Command::Seal(args) => seal::seal(args),
+        Command::Unseal(args) => seal::unseal(args),
+        Command::Completions(args) => completions::completions(args),
+        Command::Man(args) => completions::man(args),
         Command::Tail(args) => tail::run(args),
         Command::Verify(args) => verify::run(args),
     };

@@ -1,7 +1,6 @@
 //! `untorn verify`: what is damaged in journals, and where.
 
 use std::{
-    collections::BTreeSet,
     ffi::{OsStr, OsString},
     ops::ControlFlow,
     path::Path,
@@ -85,24 +84,12 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// What is to be verified, in order. An archived segment goes with its journal, if that was named too.
     fn targets(&mut self) -> Vec<OsString> {
-        let named: BTreeSet<&Path> = self.args.files.iter().map(Path::new).collect();
-        let mut targets = Vec::new();
-        for file in &self.args.files {
-            let path = Path::new(file);
-            if self.args.recursive && path.is_dir() {
-                let found = journals::under(path, &mut |path, error| {
-                    say::failure(&Failure::System(format!("list `{}`", path.display()), error));
-                    self.exit = Exit::Failed;
-                    self.totals.unreadable += 1;
-                });
-                targets.extend(found.iter().map(|path| path.strip_prefix(".").unwrap_or(path).into()));
-            } else if !journals::whole(path).is_some_and(|whole| named.contains(&*whole)) {
-                targets.push(file.clone());
-            }
-        }
-        targets
+        journals::named(&self.args.files, self.args.recursive, &mut |path, error| {
+            say::failure(&Failure::System(format!("list `{}`", path.display()), error));
+            self.exit = Exit::Failed;
+            self.totals.unreadable += 1;
+        })
     }
 
     fn verify(&mut self, target: &OsStr) -> Result<Exit, Stop> {

@@ -1,0 +1,35 @@
+//! Chance that can be repeated: the seed is printed, and `UNTORN_SEED` sets it.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    ops::Range,
+};
+
+/// A xorshift generator.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(what: &str) -> Chance {
+        let given = std::env::var("UNTORN_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| RandomState::new().hash_one(what));
+        println!("{what}: UNTORN_SEED={seed}");
+        Chance(seed | 1)
+    }
+
+    /// Another one, which goes its own way.
+    pub(crate) fn fork(&mut self) -> Chance {
+        Chance(self.next() | 1)
+    }
+
+    pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {
+        range.start + self.next() % (range.end - range.start)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
