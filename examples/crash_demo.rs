@@ -153,7 +153,7 @@ fn demonstrate(directory: &Path) -> Outcome {
     let (torn, whole) = tear(&journal)?;
     let cut = format!("line {found} stops after {} of its {} bytes:", grouped(torn.len()), grouped(whole));
     let end = torn.len().saturating_sub(60);
-    tell("power cut", [cut, format!("…{}", String::from_utf8_lossy(torn.get(end..).unwrap_or_default()))]);
+    tell("power cut", [cut, format!("…{}", String::from_utf8_lossy(torn.get(end..).unwrap_or_default()).trim_end())]);
     let report = untorn::verify(&journal)?;
     tell("verify", report.findings().iter().map(|found| format!("line {}, byte {}: {} ({})", found.line, found.offset, found.message, found.code)));
 
