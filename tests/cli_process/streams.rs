@@ -126,7 +126,8 @@ fn an_interrupt_ends_the_wait_for_a_lock() {
     let place = Place::new();
     let file = File::create(place.path()).unwrap();
     fs2::FileExt::lock_exclusive(&file).unwrap();
-    let appender = Appender::start(&place.path(), &["--lock-wait", "forever"]);
+    let mut appender = Appender::start(&place.path(), &["--lock-wait", "forever"]);
+    appender.feed("{\"n\":1}");
     // The file is open as soon as the wait for its lock can begin, and ^C is heard before.
     let opened = format!("/proc/{}/fd", appender.child.id());
     while !std::fs::read_dir(&opened).unwrap().any(|fd| std::fs::read_link(fd.unwrap().path()).is_ok_and(|target| target == place.path())) {

@@ -17,6 +17,7 @@ mod records;
 mod say;
 mod source;
 mod summary;
+mod target;
 mod text;
 
 use std::process::ExitCode;

@@ -19,7 +19,7 @@ use crate::{
     input::{Input, Line, Place, Waited},
     interrupt,
     output::Output,
-    say,
+    say, target,
     text::{self, Shown},
 };
 
@@ -61,28 +61,30 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     interrupt::survive_file_size_limit();
+    target::check(&args.file)?;
     let input = Input::stdin(LINE_BYTES_MAX_DEFAULT);
-    let mut options = Writer::options();
-    options.durability(args.sync).format(args.format.into()).lock(Lock::PerAppend, args.lock_wait);
-    let writer = options.open(&args.file)?;
     let mut session = Session {
         args,
-        writer,
+        writer: None,
         acknowledgements: args.json.then(Output::new),
         tail_repair: String::new(),
         appended: 0,
         last_seq: None,
         exit: Exit::Done,
     };
-    session.tell_tail_repair();
     let ended = if args.batch { session.append_batch(input)? } else { session.append_groups(input)? };
+    if ended == Ended::Through && !args.file.exists() {
+        // Empty input makes an empty journal.
+        session.writer()?;
+    }
     session.close(ended)
 }
 
 /// One run of the command.
 struct Session<'a> {
     args: &'a Args,
-    writer: Writer,
+    /// Opened for the first record: without one, the file is not touched.
+    writer: Option<Writer>,
     /// `None` too when nobody reads them any more.
     acknowledgements: Option<Output>,
     /// What was told of it last.
@@ -136,6 +138,18 @@ impl Group {
 }
 
 impl Session<'_> {
+    fn writer(&mut self) -> Result<&mut Writer, Stop> {
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => {
+                let mut options = Writer::options();
+                options.durability(self.args.sync).format(self.args.format.into()).lock(Lock::PerAppend, self.args.lock_wait);
+                options.open(&self.args.file)?
+            }
+        };
+        Ok(self.writer.insert(writer))
+    }
+
     fn append_groups(&mut self, mut input: Input) -> Result<Ended, Stop> {
         loop {
             match input.wait()? {
@@ -165,7 +179,10 @@ impl Session<'_> {
     }
 
     fn append_group(&mut self, group: &Group, input: &Input) -> Result<Ended, Stop> {
-        let (appended, result) = self.writer.append_all(&group.records);
+        if group.records.is_empty() {
+            return Ok(Ended::Through);
+        }
+        let (appended, result) = self.writer()?.append_all(&group.records);
         self.tell_tail_repair();
         match result {
             Ok(()) => self.acknowledge(&appended).map(|()| Ended::Through),
@@ -189,7 +206,7 @@ impl Session<'_> {
     /// Appends what is left of a group in which the journal refuses some line.
     fn append_one_by_one(&mut self, places: &[Place], input: &Input) -> Result<Ended, Stop> {
         for place in places {
-            match self.writer.append_json(input.again(*place)) {
+            match self.writer()?.append_json(input.again(*place)) {
                 Ok(appended) => self.acknowledge(&[appended])?,
                 Err(error) if is_refusal(&error) => {
                     self.refuse(&Refusal::from(error), *place, b"");
@@ -233,9 +250,9 @@ impl Session<'_> {
         if group.records.is_empty() {
             return Ok(Ended::Through);
         }
-        let appended = self.writer.append_batch(&group.records)?;
+        let appended = self.writer()?.append_batch(&group.records);
         self.tell_tail_repair();
-        self.acknowledge(&[appended])?;
+        self.acknowledge(&[appended?])?;
         Ok(Ended::Through)
     }
 
@@ -269,7 +286,7 @@ impl Session<'_> {
     fn close(self, ended: Ended) -> Result<Exit, Stop> {
         let Session { args, writer, appended, last_seq, exit, .. } = self;
         // With `--sync never`, closing must not sync either.
-        if args.sync != Durability::Os && exit < Exit::Failed {
+        if let Some(writer) = writer.filter(|_| args.sync != Durability::Os && exit < Exit::Failed) {
             writer.close()?;
         }
         if ended == Ended::Interrupted {
@@ -284,7 +301,7 @@ impl Session<'_> {
     }
 
     fn tell_tail_repair(&mut self) {
-        let repair = self.writer.tail_repair();
+        let Some(repair) = self.writer.as_ref().map(Writer::tail_repair) else { return };
         if repair.is_clean() {
             return;
         }
