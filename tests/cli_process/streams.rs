@@ -108,6 +108,52 @@ fn stdin_is_read_as_a_journal() {
     assert!(ran.stderr.starts_with("stdin:3:1: error[torn-tail]"), "{}", ran.stderr);
 }
 
+/// A CRC proves no honesty: a payload that is no JSON would end the object around it, and add one of its own.
+#[test]
+fn a_sealed_payload_that_is_no_json_is_told_and_passed_over() {
+    let place = Place::new();
+    let sealed = |payload: &[u8], seq: u32| {
+        let open = [payload.strip_suffix(b"}").unwrap(), format!(",\"_seq\":{seq}").as_bytes()].concat();
+        let crc = crc32fast::hash(&open);
+        [&open[..], format!(",\"_crc\":\"{crc:08x}\"}}\n").as_bytes()].concat()
+    };
+    let forged: [&[u8]; 3] = [b"{\"n\":1},\"path\":\"other\"}", b"{\"n\":oops}", b"{\"n\":\"\xff\"}"];
+    for forged in forged {
+        let lines = [sealed(b"{\"n\":1}", 1), sealed(forged, 2), sealed(b"{\"n\":3}", 3)].concat();
+        std::fs::write(place.path(), lines).unwrap();
+        for arguments in [&["cat"][..], &["cat", "--json"], &["tail"], &["tail", "--json"]] {
+            let ran = run(untorn().args(arguments).arg(place.path()), b"");
+            assert_eq!(ran.code, Some(1), "{arguments:?}: {}", ran.stderr);
+            assert_eq!(ran.stderr.matches("error[not-json]").count(), 1, "{}", ran.stderr);
+            let records = ran.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let numbers = records.map(|record| {
+                let record: serde_json::Value = serde_json::from_slice(record).unwrap();
+                record.get("payload").unwrap_or(&record)["n"].as_u64()
+            });
+            assert!(numbers.eq([Some(1), Some(3)]), "{arguments:?}");
+        }
+    }
+}
+
+/// S2-35: what a writer has not finished is no damage, to those that print as to those that verify.
+#[test]
+fn an_end_that_is_being_written_is_no_damage() {
+    let place = Place::new();
+    append(&place.path(), b"{\"n\":1}\n");
+    let mut file = OpenOptions::new().append(true).open(place.path()).unwrap();
+    let open_batch = b"{\"n\":2,\"_seq\":2,\"_more\":1";
+    let crc = crc32fast::hash(open_batch);
+    std::io::Write::write_all(&mut file, &[open_batch, format!(",\"_crc\":\"{crc:08x}\"}}\n{{\"n\"").as_bytes()].concat()).unwrap();
+    for arguments in [&["cat"][..], &["tail"]] {
+        let ran = run(untorn().args(arguments).arg(place.path()), b"");
+        assert_eq!((ran.code, ran.stderr.matches("error[").count()), (Some(1), 2), "nobody writes: {}", ran.stderr);
+        fs2::FileExt::lock_exclusive(&file).unwrap();
+        let ran = run(untorn().args(arguments).arg(place.path()), b"");
+        assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(0), &b"{\"n\":1}\n"[..], ""), "a writer is at work");
+        fs2::FileExt::unlock(&file).unwrap();
+    }
+}
+
 #[test]
 fn an_interrupt_leaves_nothing_half_done() {
     let place = Place::new();
