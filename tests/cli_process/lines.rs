@@ -140,3 +140,14 @@ fn without_a_record_nothing_is_repaired() {
         assert_eq!(std::fs::read(place.path()).unwrap(), b"{\"n\":", "{}", stdin.escape_ascii());
     }
 }
+
+#[test]
+fn of_many_refused_lines_the_first_are_told_and_the_others_counted() {
+    let place = Place::new();
+    let stdin = format!("{}{{\"n\":1}}\n", "\x1b[31m\u{9b}2J oops\n".repeat(2010));
+    let ran = run(untorn().args(["append", "--skip-invalid"]).arg(place.path()), stdin.as_bytes());
+    assert_eq!((ran.code, cat(&place.path())), (Some(1), b"{\"n\":1}\n".to_vec()));
+    assert_eq!(ran.stderr.matches("error[not-json]").count(), 10, "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("untorn: 2,000 more lines refused\n"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains(|c: char| c.is_control() && c != '\n'), "{}", ran.stderr.escape_debug());
+}

@@ -62,6 +62,22 @@ fn a_full_stdout_is_told_and_fails() {
     }
 }
 
+/// Acknowledgements that cannot be written end it like a journal that cannot: with an account of what is in the file.
+#[test]
+fn a_full_stdout_leaves_an_account_of_what_was_appended() {
+    let place = Place::new();
+    let mut child =
+        untorn().args(["append", "--json"]).arg(place.path()).stdin(Stdio::piped()).stdout(full()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"{\"n\":1}\n{\"n\":2}\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    let there = cat(&place.path()).iter().filter(|byte| **byte == b'\n').count();
+    let (records, next) = if there == 1 { ("1 record", 2) } else { ("2 records", 3) };
+    let told =
+        format!("untorn: cannot write to stdout: No space left on device (os error 28)\nuntorn: {records} appended; nothing from line {next} on\n");
+    assert_eq!((output.status.code(), words), (Some(2), told));
+}
+
 #[test]
 fn streams_that_are_closed_harm_nothing() {
     let place = Place::new();

@@ -23,6 +23,9 @@ use crate::{
     text::{self, Shown},
 };
 
+/// How many refused lines are told; of the others, how many there are.
+const REFUSED_TOLD_MAX: u64 = 10;
+
 /// Append each line of stdin as a record
 ///
 /// The file is created if it is missing, and its tail repaired if it is torn. Lines that have come in are written as one group; blank lines
@@ -69,6 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
         acknowledgements: args.json.then(Output::new),
         tail_repair: String::new(),
         appended: 0,
+        refused: 0,
         last_seq: None,
         exit: Exit::Done,
     };
@@ -90,6 +94,7 @@ struct Session<'a> {
     /// What was told of it last.
     tail_repair: String,
     appended: u64,
+    refused: u64,
     last_seq: Option<u64>,
     exit: Exit,
 }
@@ -134,6 +139,12 @@ impl Group {
             self.places.push(line.place);
         }
         Ok(())
+    }
+
+    /// The line of the first record behind so many; behind all of them, the next line.
+    fn next_line(&self, records: usize) -> u64 {
+        let behind = || self.places.last().map_or(1, |last| last.number + 1);
+        self.places.get(records).map_or_else(behind, |place| place.number)
     }
 }
 
@@ -185,18 +196,20 @@ impl Session<'_> {
         let (appended, result) = self.writer()?.append_all(&group.records);
         self.tell_tail_repair();
         match result {
-            Ok(()) => self.acknowledge(&appended).map(|()| Ended::Through),
+            Ok(()) => Ok(self.acknowledge(&appended, group.next_line(appended.len()))),
             Err(error) if is_refusal(&error) => {
-                self.acknowledge(&appended)?;
+                if self.acknowledge(&appended, group.next_line(appended.len())) == Ended::Early {
+                    return Ok(Ended::Early);
+                }
                 self.append_one_by_one(group.places.get(appended.len()..).unwrap_or_default(), input)
             }
             Err(error) => {
                 let is_durable = error.kind() != ErrorKind::DurabilityUnknown;
+                let next = group.next_line(appended.len());
                 if is_durable {
-                    self.acknowledge(&appended)?;
+                    self.acknowledge(&appended, next);
                 }
                 let unsure = if is_durable { 0 } else { appended.len() as u64 };
-                let next = group.places.get(appended.len()).or(group.places.last()).map_or(0, |place| place.number);
                 self.fail(&error, unsure, next);
                 Ok(Ended::Early)
             }
@@ -207,7 +220,8 @@ impl Session<'_> {
     fn append_one_by_one(&mut self, places: &[Place], input: &Input) -> Result<Ended, Stop> {
         for place in places {
             match self.writer()?.append_json(input.again(*place)) {
-                Ok(appended) => self.acknowledge(&[appended])?,
+                Ok(appended) if self.acknowledge(&[appended], place.number + 1) == Ended::Early => return Ok(Ended::Early),
+                Ok(_) => {}
                 Err(error) if is_refusal(&error) => {
                     self.refuse(&Refusal::from(error), *place, b"");
                     if !self.args.skip_invalid {
@@ -252,41 +266,48 @@ impl Session<'_> {
         }
         let appended = self.writer()?.append_batch(&group.records);
         self.tell_tail_repair();
-        self.acknowledge(&[appended?])?;
-        Ok(Ended::Through)
+        Ok(self.acknowledge(&[appended?], group.next_line(group.places.len())))
     }
 
-    /// Counts records that are in the file as safely as was asked, and says so if that was asked too.
-    fn acknowledge(&mut self, appended: &[Appended]) -> Result<(), Stop> {
-        for appended in appended {
-            self.appended += appended.records();
-            self.last_seq = appended.seq();
-            self.print(&Acknowledgement::of(appended, self.args.batch))?;
-        }
-        let flushed = self.acknowledgements.as_mut().map_or(Ok(()), Output::flush);
-        self.heard(flushed)
-    }
-
-    fn print(&mut self, acknowledgement: &Acknowledgement) -> Result<(), Stop> {
-        let printed = self.acknowledgements.as_mut().map_or(Ok(()), |output| output.json(acknowledgement));
-        self.heard(printed)
-    }
-
-    /// That nobody reads the acknowledgements any more is no reason to drop records.
-    fn heard(&mut self, printed: Result<(), Stop>) -> Result<(), Stop> {
-        match printed {
+    /// Counts records that are in the file as safely as was asked, and says so if that was asked too. Where that cannot be said it ends, as with
+    /// a journal that fails: nothing from line `next` on is in it.
+    fn acknowledge(&mut self, appended: &[Appended], next: u64) -> Ended {
+        self.appended += appended.iter().map(Appended::records).sum::<u64>();
+        self.last_seq = appended.last().map_or(self.last_seq, Appended::seq);
+        match self.print(appended) {
+            Ok(()) => Ended::Through,
             Err(Stop::Unread) => {
+                // That nobody reads the acknowledgements any more is no reason to drop records.
                 self.acknowledgements = None;
-                Ok(())
+                Ended::Through
             }
-            printed => printed,
+            Err(stop) => {
+                self.acknowledgements = None;
+                if let Stop::Failed(failure) = stop {
+                    say::failure(&failure);
+                }
+                self.exit = Exit::Failed;
+                say::message(format_args!("{} appended; nothing from line {} on", text::count(self.appended, "record"), text::grouped(next)));
+                Ended::Early
+            }
         }
+    }
+
+    fn print(&mut self, appended: &[Appended]) -> Result<(), Stop> {
+        let Some(output) = &mut self.acknowledgements else { return Ok(()) };
+        for appended in appended {
+            output.json(&Acknowledgement::of(appended, self.args.batch))?;
+        }
+        output.flush()
     }
 
     fn close(self, ended: Ended) -> Result<Exit, Stop> {
-        let Session { args, writer, appended, last_seq, exit, .. } = self;
+        let Session { args, writer, appended, refused, last_seq, exit, .. } = self;
+        if refused > REFUSED_TOLD_MAX {
+            say::message(format_args!("{} refused", text::count(refused - REFUSED_TOLD_MAX, "more line")));
+        }
         // With `--sync never`, closing must not sync either.
-        if let Some(writer) = writer.filter(|_| args.sync != Durability::Os && exit < Exit::Failed) {
+        if let Some(writer) = writer.filter(|_| args.sync != Durability::Os) {
             writer.close()?;
         }
         if ended == Ended::Interrupted {
@@ -314,17 +335,23 @@ impl Session<'_> {
 
     fn refuse(&mut self, refusal: &Refusal, place: Place, line: &[u8]) {
         self.exit = self.exit.max(Exit::Damage);
+        self.refused += 1;
+        if self.refused > REFUSED_TOLD_MAX {
+            return;
+        }
         finding::refused_line(place.number, refusal.at, place.offset, refusal.code, &refusal.reason, line);
     }
 
     fn tell_where_it_stopped(&self, line: u64) {
-        say::message(format_args!("{} appended; nothing from line {line} on", text::count(self.appended, "record")));
+        say::message(format_args!("{} appended; nothing from line {} on", text::count(self.appended, "record"), text::grouped(line)));
         say::hint("`--skip-invalid` leaves such lines out and goes on");
     }
 
     /// Tells why it cannot go on, and what is in the file: `unsure` records beyond those acknowledged, and then nothing from line `next` on.
     fn fail(&mut self, error: &Error, unsure: u64, next: u64) {
         self.exit = Exit::Failed;
+        // It is dropped, not closed: a second failure would say nothing new.
+        self.writer = None;
         say::error(error);
         let appended = text::count(self.appended, "record");
         let next = text::grouped(next);
