@@ -98,6 +98,14 @@ fn a_journal_that_another_process_holds_is_told_with_a_way_out() {
     assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "S2-35: reading needs no lock");
 }
 
+#[test]
+fn one_byte_is_told_as_one() {
+    let place = Place::new();
+    std::fs::write(place.path(), "{\"n\":1}\n{").unwrap();
+    let ran = append(&place.path(), b"{\"n\":2}\n");
+    assert!(ran.stderr.contains(": 1 byte from byte 8 on moved to quarantine"), "{}", ran.stderr);
+}
+
 /// Whose end is repaired must be a journal: a slip of the completion names other files.
 #[test]
 fn a_file_that_is_plainly_no_journal_is_refused_untouched() {

@@ -112,6 +112,20 @@ fn a_path_need_not_be_text() {
     assert_eq!(ran.stdout.strip_suffix(b"\0"), Some(path.as_os_str().as_bytes()));
 }
 
+/// A name that begins with `-` would be an option of whatever the names are given to, and one with an LF two names.
+#[test]
+fn a_hostile_name_is_neither_an_option_nor_two_lines() {
+    let place = Place::new();
+    std::fs::write(place.join("--write.jsonl"), "torn").unwrap();
+    std::fs::write(place.join("a\nb\u{9b}.jsonl"), "torn").unwrap();
+    let ran = run(untorn().args(["verify", "-r0", "."]).current_dir(place.join("")), b"");
+    assert_eq!(ran.stdout, "./--write.jsonl\0a\nb\u{9b}.jsonl\0".as_bytes());
+    let ran = run(untorn().args(["cat", "--", "--write.jsonl", "a\nb\u{9b}.jsonl"]).current_dir(place.join("")), b"");
+    assert!(ran.stderr.contains("hint: `untorn verify ./--write.jsonl` "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("untorn: a\\nb\\u{9b}.jsonl:1:1: error"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(r"hint: `untorn verify $'a\012b\302\233.jsonl'` "), "{}", ran.stderr);
+}
+
 #[test]
 fn stdin_is_read_as_a_journal() {
     let place = Place::new();

@@ -38,7 +38,7 @@ impl Display for Head<'_> {
         let place = self.line.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
         let place = styled(STRONG, format_args!("{}{place}:", Shown(self.path.display())));
         let class = styled(style_of(self.severity), format_args!("{}[{}]:", self.severity, self.code));
-        write!(f, "{place} {class} {} (byte {})", Shown(self.message), self.offset)
+        write!(f, "{place} {class} {} (byte {})", Shown(self.message), text::grouped(self.offset))
     }
 }
 

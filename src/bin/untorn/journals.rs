@@ -61,6 +61,11 @@ pub(crate) fn whole(segment: &Path) -> Option<PathBuf> {
     (is_number && !stem.is_empty()).then(|| segment.with_file_name(format!("{stem}.{extension}")))
 }
 
+/// A path without a leading `./`, unless it is what keeps a name from being read as an option.
+pub(crate) fn short(path: &Path) -> &Path {
+    path.strip_prefix(".").ok().filter(|path| !path.as_os_str().as_encoded_bytes().starts_with(b"-")).unwrap_or(path)
+}
+
 /// The file that a sync tool's conflict copy is a copy of.
 fn original(copy: &Path) -> Option<PathBuf> {
     let stem = copy.file_stem()?.to_str()?;

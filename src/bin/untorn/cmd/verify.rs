@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     ffi::{OsStr, OsString},
+    io::{self, IsTerminal},
     ops::ControlFlow,
     path::Path,
 };
@@ -18,7 +19,7 @@ use crate::{
     say,
     source::Source,
     summary::{self, Totals},
-    text,
+    text::{self, Shown},
 };
 
 /// How many findings of one journal are told; of the others, how many there are.
@@ -97,7 +98,7 @@ impl Run<'_> {
                     self.exit = Exit::Failed;
                     self.totals.unreadable += 1;
                 });
-                targets.extend(found.iter().map(|path| path.strip_prefix(".").unwrap_or(path).into()));
+                targets.extend(found.iter().map(|path| journals::short(path).into()));
             } else if !journals::whole(path).is_some_and(|whole| named.contains(&*whole)) {
                 targets.push(file.clone());
             }
@@ -149,8 +150,12 @@ impl Run<'_> {
         let name = source.name(report.path());
         if self.args.json {
             self.output.json(&Verified::of(name, report))?;
-        } else if (self.args.names || self.args.null) && !report.is_clean() {
-            self.output.ended(name.as_os_str().as_encoded_bytes(), if self.args.null { 0 } else { b'\n' })?;
+        } else if self.args.null && !report.is_clean() {
+            self.output.ended(name.as_os_str().as_encoded_bytes(), 0)?;
+        } else if self.args.names && !report.is_clean() {
+            let is_shown = io::stdout().is_terminal();
+            let shown = is_shown.then(|| Shown(name.display()).to_string());
+            self.output.line(shown.as_deref().map_or(name.as_os_str().as_encoded_bytes(), str::as_bytes))?;
         }
         self.output.flush()
     }
