@@ -130,6 +130,27 @@ fn a_file_that_is_plainly_no_journal_is_refused_untouched() {
 }
 
 #[test]
+fn a_part_of_a_journal_is_not_appended_to() {
+    let place = Place::new();
+    append(&place.path(), b"{\"n\":1}\n");
+    let parts =
+        ["session.000001.jsonl", "session.jsonl.quarantine", "session.jsonl.bak-20261121T040201Z", "session.jsonl.original-20261121T040201Z-2"];
+    for name in parts {
+        for bytes in [None, Some("{\"n\":1}\n")] {
+            if let Some(bytes) = bytes {
+                std::fs::write(place.join(name), bytes).unwrap();
+            }
+            let ran = append(&place.join(name), b"{\"n\":2}\n");
+            assert_eq!(ran.code, Some(2), "{name}");
+            assert!(ran.stderr.contains("it belongs to `"), "{}", ran.stderr);
+            assert!(ran.stderr.contains("\nhint: `untorn append "), "{}", ran.stderr);
+            assert_eq!(std::fs::read(place.join(name)).ok().as_deref(), bytes.map(str::as_bytes), "{name}");
+        }
+    }
+    assert_eq!(append(&place.join("other.000001.jsonl"), b"{\"n\":2}\n").code, Some(0), "there is no other.jsonl");
+}
+
+#[test]
 fn a_damaged_journal_is_still_one() {
     for bytes in [&b""[..], b"\xEF\xBB\xBF", &[0; 5000], b"{\"n\":", b"[1,", b"{\"n\":1}\n\0\0\0", b"\0\0{\"n\":1}\n"] {
         let place = Place::new();

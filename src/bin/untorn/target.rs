@@ -1,18 +1,18 @@
 //! Whether a file is one to append to: told before it is opened, because opening repairs its end.
 //!
-//! The library opens any file. In a shell a slip of the completion names an archive or a program, and a torn tail would be found in it.
+//! The library opens any file that it is given. In a shell a slip of the completion names an archive or a program, and a torn tail would be found in it.
 
 use std::{
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::de::IgnoredAny;
 
 use crate::{
     exit::Stop,
-    say,
+    journals, say,
     text::{self, Shown},
 };
 
@@ -24,8 +24,16 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// Endings of compressed files, their first bytes, and what undoes them.
 const COMPRESSED: [(&str, &[u8], &str); 2] = [("gz", b"\x1f\x8b", "gzip -d"), ("zst", b"\x28\xb5\x2f\xfd", "zstd -d")];
 
-/// Refuses a file that is plainly no journal. One that is missing, empty or damaged is none of those.
+/// What repairs put behind a journal's name.
+const BESIDE: [&str; 4] = [".quarantine", ".bak-", ".original-", ".untorn-tmp-"];
+
+/// Refuses a file that is plainly no journal, or a part of another one. One that is missing, empty or damaged is none of those.
 pub(crate) fn check(path: &Path) -> Result<(), Stop> {
+    let target = fs::read_link(path).map_or(path.to_owned(), |target| path.with_file_name(target));
+    if let Some(journal) = journal_of(&target) {
+        let why = format!("it belongs to `{}`", journal.display());
+        return refused(path, &why, format_args!("`untorn append {}` appends to the journal", text::quoted(&journal)));
+    }
     let (head, tail) = ends(path).map_err(|error| Stop::system(format!("read `{}`", path.display()), error))?;
     let is_compressed = |(ending, magic, _): &&(&str, &[u8], &str)| head.starts_with(magic) || path.extension().is_some_and(|found| found == *ending);
     if let Some((_, _, undo)) = COMPRESSED.iter().find(is_compressed) {
@@ -35,6 +43,16 @@ pub(crate) fn check(path: &Path) -> Result<(), Stop> {
         return refused(path, "it is no JSON Lines file", format_args!("name another file, or move this one away"));
     }
     Ok(())
+}
+
+/// The journal that a file is a part of, by its name; that journal must be there.
+fn journal_of(path: &Path) -> Option<PathBuf> {
+    let beside = || {
+        let name = path.file_name()?.to_str()?;
+        let at = BESIDE.iter().filter_map(|suffix| name.rfind(suffix)).max()?;
+        Some(path.with_file_name(name.get(..at)?))
+    };
+    [journals::whole(path), beside()].into_iter().flatten().find(|journal| journal.is_file())
 }
 
 fn refused(path: &Path, why: &str, way_out: std::fmt::Arguments<'_>) -> Result<(), Stop> {
