@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::{Appender, Place, append, assert_clean, cat, run, untorn};
+use crate::support::{Appender, Place, Ran, append, assert_clean, cat, run, signal, untorn};
 
 fn full() -> File {
     OpenOptions::new().write(true).open("/dev/full").unwrap()
@@ -202,16 +202,19 @@ fn an_interrupt_ends_the_wait_for_a_lock() {
     let place = Place::new();
     let file = File::create(place.path()).unwrap();
     fs2::FileExt::lock_exclusive(&file).unwrap();
-    let mut appender = Appender::start(&place.path(), &["--lock-wait", "forever"]);
-    appender.feed("{\"n\":1}");
+    let mut command = untorn();
+    command.args(["append", "--lock-wait", "forever"]).arg(place.path()).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"{\"n\":1}\n").unwrap();
     // The file is open as soon as the wait for its lock can begin, and ^C is heard before.
-    let opened = format!("/proc/{}/fd", appender.child.id());
+    let opened = format!("/proc/{}/fd", child.id());
     while !std::fs::read_dir(&opened).unwrap().any(|fd| std::fs::read_link(fd.unwrap().path()).is_ok_and(|target| target == place.path())) {
         std::thread::yield_now();
     }
-    appender.interrupt();
-    let Appender { mut child, .. } = appender;
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    signal(&child, "INT");
+    let ended = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ended.code, &*ended.stderr), (Some(130), "untorn: interrupted; 0 records appended\n"));
     assert_eq!(file.metadata().unwrap().len(), 0);
 }
 

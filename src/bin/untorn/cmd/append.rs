@@ -6,6 +6,7 @@
 use std::{
     io::{self, IsTerminal},
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -25,6 +26,9 @@ use crate::{
 
 /// How many refused lines are told; of the others, how many there are.
 const REFUSED_TOLD_MAX: u64 = 10;
+
+/// So long is waited for the lock at a time; between two times ^C is heard.
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Append each line of stdin as a record
 ///
@@ -149,16 +153,38 @@ impl Group {
 }
 
 impl Session<'_> {
-    fn writer(&mut self) -> Result<&mut Writer, Stop> {
+    fn writer(&mut self) -> untorn::Result<&mut Writer> {
         let writer = match self.writer.take() {
             Some(writer) => writer,
             None => {
                 let mut options = Writer::options();
-                options.durability(self.args.sync).format(self.args.format.into()).lock(Lock::PerAppend, self.args.lock_wait);
+                options.durability(self.args.sync).format(self.args.format.into()).lock(Lock::PerAppend, self.lock_wait(Duration::ZERO));
                 options.open(&self.args.file)?
             }
         };
         Ok(self.writer.insert(writer))
+    }
+
+    /// Does a step that needs the lock, again and again while it is not free, as long as may be waited. After ^C it is still
+    /// [`Locked`](ErrorKind::Locked).
+    fn patiently<T>(&mut self, input: &Input, step: impl Fn(&mut Writer) -> untorn::Result<T>) -> untorn::Result<T> {
+        let since = Instant::now();
+        loop {
+            match self.writer().and_then(&step) {
+                Err(error) if is_locked(&error) && !input.is_interrupted() && self.lock_wait(since.elapsed()) != LockWait::Never => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// How long to wait for the lock next, if it was waited for so long already.
+    fn lock_wait(&self, waited: Duration) -> LockWait {
+        match self.args.lock_wait {
+            LockWait::Never => LockWait::Never,
+            LockWait::For(limit) if waited >= limit => LockWait::Never,
+            LockWait::For(limit) => LockWait::For(LOCK_WAIT_MAX.min(limit - waited)),
+            LockWait::Forever => LockWait::For(LOCK_WAIT_MAX),
+        }
     }
 
     fn append_groups(&mut self, mut input: Input) -> Result<Ended, Stop> {
@@ -178,8 +204,9 @@ impl Session<'_> {
                 }
                 self.refuse(&refusal, line.place, line.bytes);
             }
-            if self.append_group(&group, &input)? == Ended::Early {
-                return Ok(Ended::Early);
+            let ended = self.append_group(&group, &input)?;
+            if ended != Ended::Through {
+                return Ok(ended);
             }
             if let Some((place, refusal)) = refused {
                 self.refuse(&refusal, place, input.again(place));
@@ -193,9 +220,14 @@ impl Session<'_> {
         if group.records.is_empty() {
             return Ok(Ended::Through);
         }
-        let (appended, result) = self.writer()?.append_all(&group.records);
+        let tried = self.patiently(input, |writer| match writer.append_all(&group.records) {
+            (_, Err(error)) if is_locked(&error) => Err(error),
+            tried => Ok(tried),
+        });
+        let (appended, result) = tried.unwrap_or_else(|error| (Vec::new(), Err(error)));
         self.tell_tail_repair();
         match result {
+            Err(error) if is_locked(&error) && input.is_interrupted() => Ok(Ended::Interrupted),
             Ok(()) => Ok(self.acknowledge(&appended, group.next_line(appended.len()))),
             Err(error) if is_refusal(&error) => {
                 if self.acknowledge(&appended, group.next_line(appended.len())) == Ended::Early {
@@ -219,7 +251,8 @@ impl Session<'_> {
     /// Appends what is left of a group in which the journal refuses some line.
     fn append_one_by_one(&mut self, places: &[Place], input: &Input) -> Result<Ended, Stop> {
         for place in places {
-            match self.writer()?.append_json(input.again(*place)) {
+            match self.patiently(input, |writer| writer.append_json(input.again(*place))) {
+                Err(error) if is_locked(&error) && input.is_interrupted() => return Ok(Ended::Interrupted),
                 Ok(appended) if self.acknowledge(&[appended], place.number + 1) == Ended::Early => return Ok(Ended::Early),
                 Ok(_) => {}
                 Err(error) if is_refusal(&error) => {
@@ -264,8 +297,11 @@ impl Session<'_> {
         if group.records.is_empty() {
             return Ok(Ended::Through);
         }
-        let appended = self.writer()?.append_batch(&group.records);
+        let appended = self.patiently(&input, |writer| writer.append_batch(&group.records));
         self.tell_tail_repair();
+        if appended.as_ref().is_err_and(is_locked) && input.is_interrupted() {
+            return Ok(Ended::Interrupted);
+        }
         Ok(self.acknowledge(&[appended?], group.next_line(group.places.len())))
     }
 
@@ -406,4 +442,8 @@ impl From<Error> for Refusal {
 /// Whether the record was at fault, not the journal.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotJson | ErrorKind::SealedPayload | ErrorKind::TooLong)
+}
+
+fn is_locked(error: &Error) -> bool {
+    error.kind() == ErrorKind::Locked
 }
