@@ -136,6 +136,7 @@ fn stdin_is_read_as_a_journal() {
     let ran = run(untorn().args(["verify", "-"]), &bytes);
     assert_eq!(ran.code, Some(1));
     assert!(ran.stderr.starts_with("stdin:3:1: error[torn-tail]"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the file ends here"), "{}", ran.stderr);
 }
 
 /// A CRC proves no honesty: a payload that is no JSON would end the object around it, and add one of its own.
@@ -181,6 +182,27 @@ fn an_end_that_is_being_written_is_no_damage() {
         let ran = run(untorn().args(arguments).arg(place.path()), b"");
         assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(0), &b"{\"n\":1}\n"[..], ""), "a writer is at work");
         fs2::FileExt::unlock(&file).unwrap();
+    }
+}
+
+/// What is kept of stdin has no name while anything can be waited for, so that no kill leaves it behind.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kill_leaves_no_copy_of_stdin() {
+    for (arguments, ends) in [(&["verify", "-"][..], false), (&["cat", "-"], false), (&["cat", "-"], true)] {
+        let place = Place::new();
+        let mut command = untorn();
+        command.args(arguments).env("TMPDIR", place.join("")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, &records(5000)).unwrap();
+        if ends {
+            drop(stdin);
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        }
+        signal(&child, "KILL");
+        child.wait().unwrap();
+        assert_eq!(std::fs::read_dir(place.join("")).unwrap().count(), 0, "{arguments:?}");
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) fn print(files: &[OsString], options: &ReadOptions, form: Form) -> Re
 fn print_one(file: &OsString, options: &ReadOptions, form: Form, output: &mut Output) -> Result<Exit, Stop> {
     let source = Source::open(file)?;
     let mut reader = options.open(source.path())?;
+    source.opened();
     let mut passed_over = PassedOver::new(&source);
     let mut ends_torn = false;
     while let Some(mut line) = reader.next_line()? {

@@ -122,6 +122,7 @@ impl Run<'_> {
             options.strict();
         }
         let verified = options.run(source.path(), &mut |at| {
+            source.opened();
             progress.at(at.bytes_done, at.bytes_total);
             teller.tell(&at);
             ControlFlow::Continue(())
@@ -204,7 +205,7 @@ impl Teller<'_> {
             return;
         }
         self.told += 1;
-        finding::tell(finding, self.source.name(&finding.path), self.with_content);
+        finding::tell(finding, self.source, self.with_content);
     }
 
     fn close(&self, findings: u64) {
