@@ -130,7 +130,9 @@ impl fmt::Display for TailRepair {
         let mut words = Vec::new();
         if let (Some(range), Some(reason)) = (self.removed(), self.reason) {
             let from = range.start.offset;
-            words.push(format!("{} bytes from byte {from} on moved to quarantine ({reason})", self.removed_bytes()));
+            let bytes = self.removed_bytes();
+            let unit = if bytes == 1 { "byte" } else { "bytes" };
+            words.push(format!("{bytes} {unit} from byte {from} on moved to quarantine ({reason})"));
         }
         if self.terminated {
             words.push("the last record was whole and got its LF".to_owned());

@@ -31,14 +31,14 @@ fn numbers(disk: &SimDisk) -> Vec<Value> {
 /// A record was acknowledged though it stood on a stranger's fragment, because the write was short and then failed. P1, P2.
 #[test]
 fn a_short_write_behind_a_strangers_fragment_is_no_success() {
-    for records in [1, 2] {
+    for records in [1usize, 2] {
         let disk = SimDisk::new();
         disk.write_file(PATH, FIRST).unwrap();
         let stranger = disk.open_raw(PATH).unwrap();
         let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
         let mut batch = Batch::new();
         (1..=records).for_each(|n| drop(batch.add(&json!({"n": n}))));
-        let len = 35 * records as usize;
+        let len = 35 * records;
         let writes = count(&disk, OpKind::Write);
         disk.before(OpMatch::nth_of(OpKind::Write, writes), move |_| stranger.append("{\"by\":\"a str").unwrap());
         disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, writes), how: How::Short(len - 1) });
