@@ -172,6 +172,7 @@ mod sys;
 mod tail;
 mod undo;
 mod verify;
+mod words;
 mod writer;
 
 #[cfg(feature = "sim")]
