@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::{format::verdict::Code, position::Position};
+use crate::{format::verdict::Code, position::Position, words};
 
 /// How many places are remembered; all are counted.
 const PLACES_MAX: usize = 16;
@@ -110,14 +110,12 @@ impl<'a> IntoIterator for &'a Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.places.first() else { return f.write_str("no damage") };
-        let plural = |count, one, many| if count == 1 { one } else { many };
-        write!(f, "{} {}, ", self.lines, plural(self.lines, "damaged line", "damaged lines"))?;
-        write!(f, "{} {}", self.bytes, plural(self.bytes, "byte", "bytes"))?;
+        write!(f, "{}, {}", words::count(self.lines, "damaged line"), words::count(self.bytes, "byte"))?;
         let mut separator = ": ";
         for (code, count) in &self.counts {
-            write!(f, "{separator}{count} {code}")?;
+            write!(f, "{separator}{} {code}", words::grouped(*count))?;
             separator = ", ";
         }
-        write!(f, "; first at byte {} of segment {}", first.position.offset, first.position.segment)
+        write!(f, "; first at byte {} of segment {}", words::grouped(first.position.offset), first.position.segment)
     }
 }

@@ -173,6 +173,7 @@ mod sys;
 mod tail;
 mod undo;
 mod verify;
+mod words;
 mod writer;
 
 #[cfg(feature = "sim")]

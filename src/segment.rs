@@ -99,6 +99,10 @@ impl Segments {
         archived.chain(self.active.as_ref().map(|active| active.number))
     }
 
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.place.disk
+    }
+
     /// The path of the active segment, a link followed.
     pub(crate) fn path(&self) -> &Path {
         &self.place.path

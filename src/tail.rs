@@ -36,6 +36,7 @@ use crate::{
     salvage,
     scan::{self, Backward},
     sys::File,
+    words,
 };
 
 /// What to do with a whole last record that lacks its LF.
@@ -127,21 +128,22 @@ impl fmt::Display for TailRepair {
         if self.is_clean() {
             return f.write_str("the tail is clean");
         }
-        let mut words = Vec::new();
+        let mut told = Vec::new();
         if let (Some(range), Some(reason)) = (self.removed(), self.reason) {
             let from = range.start.offset;
-            words.push(format!("{} bytes from byte {from} on moved to quarantine ({reason})", self.removed_bytes()));
+            let (bytes, from) = (words::count(self.removed_bytes(), "byte"), words::grouped(from));
+            told.push(format!("{bytes} from byte {from} on moved to quarantine ({reason})"));
         }
         if self.terminated {
-            words.push("the last record was whole and got its LF".to_owned());
+            told.push("the last record was whole and got its LF".to_owned());
         }
         if self.fenced {
-            words.push("a torn tail was left where it is and ended with an LF".to_owned());
+            told.push("a torn tail was left where it is and ended with an LF".to_owned());
         }
         if self.open_batch {
-            words.push("a batch without its end was left where it is".to_owned());
+            told.push("a batch without its end was left where it is".to_owned());
         }
-        f.write_str(&words.join("; "))
+        f.write_str(&told.join("; "))
     }
 }
 

@@ -28,6 +28,7 @@ use crate::{
     judge::Found,
     position::Position,
     segment::Segments,
+    verify::live,
 };
 
 /// Reads the lines of a journal, archived segments first, up to where it ended when it was opened.
@@ -109,6 +110,20 @@ impl Reader {
     /// Behind a record that lacks its LF it is no boundary; [`Start::After`] with the record's mark goes on there.
     pub fn position(&self) -> Position {
         self.walk.segment.position(self.walk.offset)
+    }
+
+    /// Whether somebody is writing at the end of the segment being read: what is torn there may only be unfinished, and no damage.
+    ///
+    /// It is seen from outside, as [`verify`](fn@crate::verify) does, by the lock and by a size that changes. Only where a process has the file open
+    /// for writing without our lock does it take a fifth of a second. Ask when the last line that was given is torn.
+    ///
+    /// # Errors
+    ///
+    /// If the system fails.
+    pub fn is_live(&self) -> Result<bool> {
+        let segment = &self.walk.segment;
+        let live = live::look(self.segments.disk(), &segment.file, segment.end, true);
+        live.map(|live| live.is_some()).map_err(|error| segment.failed(error))
     }
 
     /// Goes to the next line that is to be given out.

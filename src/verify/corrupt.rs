@@ -20,6 +20,7 @@ use crate::{
     },
     salvage::{self, Context, FirstKeys, Salvage},
     scan::Scanner,
+    words,
 };
 
 /// Looks at the corrupt lines of one file, in the order of the file.
@@ -47,7 +48,8 @@ impl<'a> Examiner<'a> {
     pub(super) fn note(&mut self, lines: &Lines, corrupt: &Corrupt, after: Option<u64>) -> io::Result<Note> {
         let (crcs, invalid) = match corrupt {
             Corrupt::TooLong => {
-                let message = format!("{} bytes, and the limit is {}", lines.end - lines.start, self.source.line_bytes_max);
+                let message =
+                    format!("{}, and the limit is {}", words::count(lines.end - lines.start, "byte"), words::grouped(self.source.line_bytes_max));
                 return Ok(Note::on(lines, Code::TooLong, message));
             }
             Corrupt::Newer => return Ok(Note { len: 0, ..Note::on(lines, Code::NewerFormat, "sealed in a newer format") }),
@@ -134,5 +136,5 @@ fn nul_run(line: &[u8], found: &Salvage) -> (usize, String) {
 }
 
 pub(super) fn nul_bytes(count: u64) -> String {
-    format!("{count} NUL {}", if count == 1 { "byte" } else { "bytes" })
+    words::count(count, "NUL byte")
 }

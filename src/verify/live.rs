@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// How it showed that somebody is writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Live {
+pub(crate) enum Live {
     /// A writer of ours holds the lock.
     Locked(Process),
     /// The size changed.
@@ -27,7 +27,7 @@ pub(super) enum Live {
 /// Our own writers hold the lock while bytes of theirs lack an LF, and a size that changed tells of everybody, so both are looked at always: they
 /// cost a microsecond. Only what is `unfinished` after that is worth more: if a process without our lock has the file open for writing, the
 /// size is watched for a moment. A cold file is never waited for.
-pub(super) fn look(disk: &Disk, file: &File, size: u64, unfinished: bool) -> io::Result<Option<Live>> {
+pub(crate) fn look(disk: &Disk, file: &File, size: u64, unfinished: bool) -> io::Result<Option<Live>> {
     let id = file.id()?;
     if let Some(holder) = disk.lock_holder(id) {
         return Ok(Some(Live::Locked(holder)));

@@ -10,7 +10,7 @@ use super::{
     record::{Lines, Note, Recorder},
     report::Report,
 };
-use crate::{format::verdict::Code, segment::Segment};
+use crate::{format::verdict::Code, segment::Segment, words};
 
 /// What is known of the lines so far.
 pub(super) struct Merge<'a> {
@@ -180,7 +180,7 @@ impl<'a> Merge<'a> {
     /// Reports the batch whose end is missing, if there is one.
     pub(super) fn leave_batch(&mut self) -> Flow {
         let Some(batch) = self.withhold_batch() else { return Ok(()) };
-        let message = format!("a batch up to #{} is not whole", batch.end);
+        let message = format!("a batch up to #{} is not whole", words::grouped(batch.end));
         let note = Note { len: batch.bytes, count: batch.records, ..Note::on(&batch.lines, Code::OpenBatch, message) };
         self.recorder.add_alone(&batch.lines, note)
     }

@@ -9,7 +9,7 @@ mod chunk;
 mod corrupt;
 mod end;
 mod keys;
-mod live;
+pub(crate) mod live;
 mod merge;
 mod numbers;
 mod parallel;

@@ -1,7 +1,7 @@
 //! The numbers of sealed records, compared along the journal: missing, falling, repeated.
 
 use super::chunk::SealedRun;
-use crate::format::verdict::Code;
+use crate::{format::verdict::Code, words::grouped};
 
 /// The numbers seen so far.
 #[derive(Debug, Default)]
@@ -51,15 +51,19 @@ impl Numbers {
         }
         if seq == last || seq == self.highest {
             let which = if (seq, crc) == (last, last_crc) { "the same record" } else { "another record" };
-            return Some((Code::SeqDuplicate, format!("#{seq} again, {which}")));
+            return Some((Code::SeqDuplicate, format!("#{} again, {which}", grouped(seq))));
         }
         if seq < last {
-            return Some((Code::SeqRegression, format!("#{seq} after #{last}")));
+            return Some((Code::SeqRegression, format!("#{} after #{}", grouped(seq), grouped(last))));
         }
         if seq == self.highest.saturating_add(1) {
             return None;
         }
-        let missing = if seq - before == 2 { format!("#{} is missing", seq - 1) } else { format!("#{} to #{} are missing", before + 1, seq - 1) };
+        let missing = if seq - before == 2 {
+            format!("#{} is missing", grouped(seq - 1))
+        } else {
+            format!("#{} to #{} are missing", grouped(before + 1), grouped(seq - 1))
+        };
         Some((Code::SeqGap, missing))
     }
 }

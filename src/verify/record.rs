@@ -6,7 +6,10 @@ use super::{
     Flow, Stop,
     report::{Finding, Good, Progress, Report},
 };
-use crate::format::verdict::{Code, Severity};
+use crate::{
+    format::verdict::{Code, Severity},
+    words,
+};
 
 /// Where a finding is, as far as its line goes.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +108,7 @@ impl<'a> Recorder<'a> {
         std::mem::take(&mut self.group).into_iter().try_for_each(|mut finding| {
             let others = finding.count.saturating_sub(1);
             if others > 0 {
-                finding.message.push_str(&format!(", and {others} more {}", if others == 1 { "line" } else { "lines" }));
+                finding.message.push_str(&format!(", and {}", words::count(others, "more line")));
             }
             self.tell(finding)
         })

@@ -49,8 +49,15 @@ struct Told {
 fn append_some(path: &Path, writer: &str, records: std::ops::Range<u64>, kill_after: Option<u64>, told: &mut Told) {
     let mut appender = Appender::start(path, &[]);
     let record = |n: u64| json!({"writer": writer, "n": n, "text": "x".repeat((n * 7919 % 9000) as usize)});
+    let mut acknowledged = records.clone();
     for n in records.clone() {
         appender.feed(&record(n).to_string());
+        if n == records.start && kill_after.is_some_and(|after| after % 2 == 1) {
+            // Half of them are killed as soon as they can be, the others when they are at work.
+            let seq = appender.acknowledged().unwrap();
+            told.acknowledged.insert(seq, record(n));
+            acknowledged.next();
+        }
         if n % 4 == 3 {
             // Groups of several lines come in while the last ones are being synced.
             continue;
@@ -60,7 +67,6 @@ fn append_some(path: &Path, writer: &str, records: std::ops::Range<u64>, kill_af
             break;
         }
     }
-    let mut acknowledged = records.clone();
     if kill_after.is_none() {
         let Appender { mut child, stdin, acknowledgements } = appender;
         drop(stdin);

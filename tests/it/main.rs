@@ -18,6 +18,8 @@ mod hostile;
 mod lock;
 mod open;
 mod reader;
+#[cfg(feature = "sim")]
+mod regressions;
 mod repair;
 mod support;
 mod undo;

@@ -13,6 +13,7 @@ use untorn::{Code, Finding, Severity};
 use crate::{
     picture::Picture,
     say::{self, STRONG, style_of, styled},
+    source::Source,
     text::{self, Shown},
 };
 
@@ -38,7 +39,7 @@ impl Display for Head<'_> {
         let place = self.line.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
         let place = styled(STRONG, format_args!("{}{place}:", Shown(self.path.display())));
         let class = styled(style_of(self.severity), format_args!("{}[{}]:", self.severity, self.code));
-        write!(f, "{place} {class} {} (byte {})", Shown(self.message), self.offset)
+        write!(f, "{place} {class} {} (byte {})", Shown(self.message), text::grouped(self.offset))
     }
 }
 
@@ -67,11 +68,12 @@ pub(crate) fn refused_line(number: u64, at: usize, start: u64, code: &str, messa
 }
 
 /// Tells a finding; with a picture of the place, if there is something to see.
-pub(crate) fn tell(finding: &Finding, path: &Path, with_content: bool) {
+pub(crate) fn tell(finding: &Finding, source: &Source, with_content: bool) {
+    let path = source.name(&finding.path);
     let severity = finding.severity();
     let line = Some((finding.line, finding.column));
     say::lines(Head { path, line, severity, code: finding.code.as_str(), message: &finding.message, offset: finding.offset });
-    if with_content && let Ok(Some(picture)) = picture(finding) {
+    if with_content && let Ok(Some(picture)) = picture(finding, &source.readable(&finding.path)) {
         // A file that cannot be read again has been told of already, or will be.
         say::lines(picture);
     }
@@ -92,8 +94,8 @@ impl Look {
     }
 }
 
-fn picture(finding: &Finding) -> io::Result<Option<Picture>> {
-    let mut file = Excerpts { file: File::open(&finding.path)? };
+fn picture(finding: &Finding, path: &Path) -> io::Result<Option<Picture>> {
+    let mut file = Excerpts { file: File::open(path)? };
     let start = finding.offset - (finding.column - 1);
     let Some(look) = file.look(finding, start)? else { return Ok(None) };
     let place = look.place;

@@ -110,6 +110,11 @@ impl Input {
         }
     }
 
+    /// Whether there was a ^C.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
     /// Waits until there is a line, and takes what else has come in. What was given before is forgotten.
     pub(crate) fn wait(&mut self) -> Result<Waited, Stop> {
         if let Some(sender) = self.sender.take() {
@@ -121,7 +126,7 @@ impl Input {
         self.next = 0;
         loop {
             let has_line = self.has_line();
-            if self.interrupted.load(Ordering::Relaxed) {
+            if self.is_interrupted() {
                 return Ok(Waited::Interrupted);
             }
             if has_line && self.buffer.len() >= GROUP_BYTES {

@@ -23,7 +23,7 @@ pub(crate) fn named(arguments: &[OsString], recursive: bool, on_error: &mut impl
     for argument in arguments {
         let path = Path::new(argument);
         if recursive && path.is_dir() {
-            named.extend(under(path, on_error).iter().map(|path| path.strip_prefix(".").unwrap_or(path).into()));
+            named.extend(under(path, on_error).iter().map(|path| short(path).into()));
         } else if !whole(path).is_some_and(|whole| all.contains(&*whole)) {
             named.push(argument.clone());
         }
@@ -96,6 +96,11 @@ pub(crate) fn whole(segment: &Path) -> Option<PathBuf> {
     let (stem, digits) = rest.rsplit_once('.')?;
     let is_number = digits.len() >= SEGMENT_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     (is_number && !stem.is_empty()).then(|| segment.with_file_name(format!("{stem}.{extension}")))
+}
+
+/// A path without a leading `./`, unless it is what keeps a name from being read as an option.
+pub(crate) fn short(path: &Path) -> &Path {
+    path.strip_prefix(".").ok().filter(|path| !path.as_os_str().as_encoded_bytes().starts_with(b"-")).unwrap_or(path)
 }
 
 /// The file that a sync tool's conflict copy is a copy of.

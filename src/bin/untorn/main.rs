@@ -20,6 +20,7 @@ mod say;
 mod sizes;
 mod source;
 mod summary;
+mod target;
 mod text;
 mod times;
 

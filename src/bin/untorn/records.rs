@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::IgnoredAny};
 use untorn::{Code, Damage, Line, ReadOptions, Verdict};
 
 use crate::{
@@ -63,9 +63,16 @@ pub(crate) fn print(files: &[OsString], options: &ReadOptions, form: Form) -> Re
 fn print_one(file: &OsString, options: &ReadOptions, form: Form, output: &mut Output) -> Result<Exit, Stop> {
     let source = Source::open(file)?;
     let mut reader = options.open(source.path())?;
+    source.opened();
     let mut passed_over = PassedOver::new(&source);
+    let mut ends_torn = false;
     while let Some(mut line) = reader.next_line()? {
+        ends_torn = line.verdict() == Verdict::Torn;
         match line.verdict() {
+            Verdict::Sealed if form != Form::Line && !line.payload().is_some_and(is_json) => {
+                output.flush()?;
+                passed_over.add_no_json(&line);
+            }
             Verdict::Sealed | Verdict::Plain => print_record(&source, &mut line, form, output)?,
             Verdict::Torn | Verdict::Corrupt(_) => {
                 output.flush()?;
@@ -75,7 +82,15 @@ fn print_one(file: &OsString, options: &ReadOptions, form: Form, output: &mut Ou
         }
     }
     output.flush()?;
+    if ends_torn && reader.is_live()? {
+        passed_over.leave_to_its_writer();
+    }
     Ok(passed_over.close(reader.damage()))
+}
+
+/// A good CRC says that a payload is as it was sealed, not that whoever sealed it was honest: unparsed, it could end the object around it.
+fn is_json(payload: &[u8]) -> bool {
+    str::from_utf8(payload).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 fn print_record(source: &Source, line: &mut Line<'_>, form: Form, output: &mut Output) -> Result<(), Stop> {
@@ -96,10 +111,13 @@ fn print_record(source: &Source, line: &mut Line<'_>, form: Form, output: &mut O
 /// What is no record, told as it is met: neighbours of one kind together, and the first few only.
 pub(crate) struct PassedOver<'a> {
     source: &'a Source,
-    met: Option<Damaged>,
-    /// How many lines were met, and in how many places.
+    /// Kinds that touch one another; all but the first are torn, so that the end of a journal is in here as a whole.
+    met: Vec<Damaged>,
+    /// How many lines were met that the reader counts as damage.
     lines: u64,
+    /// In how many places there was something, and how many bytes in all.
     places: u64,
+    bytes: u64,
 }
 
 /// Neighbouring lines that are damaged in the same way.
@@ -112,9 +130,19 @@ struct Damaged {
     range: Range<u64>,
 }
 
+impl Damaged {
+    fn touches(&self, next: &Damaged) -> bool {
+        self.range.end == next.range.start && self.path == next.path
+    }
+
+    fn is_torn(&self) -> bool {
+        matches!(self.code, Code::OpenBatch | Code::TornTail)
+    }
+}
+
 impl PassedOver<'_> {
     pub(crate) fn new(source: &Source) -> PassedOver<'_> {
-        PassedOver { source, met: None, lines: 0, places: 0 }
+        PassedOver { source, met: Vec::new(), lines: 0, places: 0, bytes: 0 }
     }
 
     pub(crate) fn add(&mut self, line: &Line<'_>) {
@@ -124,26 +152,45 @@ impl PassedOver<'_> {
             _ if mark.seq.is_some() => Code::OpenBatch,
             _ => Code::TornTail,
         };
+        self.lines += 1;
         self.add_place(line.path(), line.number(), code, mark.start.offset..mark.end.offset);
     }
 
+    /// Adds a record whose payload is no JSON, which the reader leaves to whoever decodes it.
+    fn add_no_json(&mut self, line: &Line<'_>) {
+        let mark = line.mark();
+        self.add_place(line.path(), line.number(), Code::NotJson, mark.start.offset..mark.end.offset);
+    }
+
     fn add_place(&mut self, path: &Path, line: Option<u64>, code: Code, range: Range<u64>) {
-        self.lines += 1;
-        match &mut self.met {
-            Some(met) if met.code == code && met.range.end == range.start && met.path == path => {
-                met.range.end = range.end;
+        let next = Damaged { path: path.to_owned(), line, code, lines: 1, range };
+        match self.met.last_mut() {
+            Some(met) if met.touches(&next) && met.code == code => {
+                met.range.end = next.range.end;
                 met.lines += 1;
             }
+            Some(met) if met.touches(&next) && next.is_torn() => self.met.push(next),
             _ => {
                 self.tell();
-                self.met = Some(Damaged { path: path.to_owned(), line, code, lines: 1, range });
+                self.met = vec![next];
             }
         }
     }
 
+    /// Forgets the torn lines met last: somebody is still writing them.
+    fn leave_to_its_writer(&mut self) {
+        while self.met.pop_if(|met| met.is_torn()).is_some() {}
+    }
+
     fn tell(&mut self) {
-        let Some(met) = self.met.take() else { return };
+        for met in std::mem::take(&mut self.met) {
+            self.tell_one(&met);
+        }
+    }
+
+    fn tell_one(&mut self, met: &Damaged) {
         self.places += 1;
+        self.bytes += met.range.end - met.range.start;
         if self.places > PLACES_MAX {
             return;
         }
@@ -170,13 +217,13 @@ impl PassedOver<'_> {
             self.add_place(self.source.path(), None, place.code, start..start + place.len);
         }
         self.tell();
-        if self.lines == 0 {
+        if self.places == 0 {
             return Exit::Done;
         }
         let name = self.source.name(self.source.path());
         if self.places > PLACES_MAX {
             let more = text::count(self.places - PLACES_MAX, "more place");
-            say::message(format_args!("{}: {more}; {} passed over in all", Shown(name.display()), text::count(damage.bytes(), "byte")));
+            say::message(format_args!("{}: {more}; {} passed over in all", Shown(name.display()), text::count(self.bytes, "byte")));
         }
         if let Source::Named(_) = self.source {
             say::hint(format_args!("`untorn verify {}` shows the damage", text::quoted(name)));

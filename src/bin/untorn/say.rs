@@ -49,9 +49,14 @@ pub(crate) fn notable<T: Display>(text: T) -> String {
 
 /// Lines that may have colours in them. That stderr is gone or full is nothing that could be told.
 pub(crate) fn lines(text: impl Display) {
-    let mut stderr = anstream::stderr().lock();
+    // As a whole: piece by piece, a line would be as many system calls, and could be mixed with another process's.
+    let text = format!("{text}\n");
+    let mut stderr = std::io::stderr().lock();
     progress::erase(&mut stderr);
-    let _ = writeln!(stderr, "{text}");
+    let _ = match anstream::AutoStream::choice(&stderr) {
+        anstream::ColorChoice::Never => stderr.write_all(anstream::adapter::strip_str(&text).to_string().as_bytes()),
+        _ => stderr.write_all(text.as_bytes()),
+    };
 }
 
 /// One line of a command that may stand in a pipeline, so it says whose it is.

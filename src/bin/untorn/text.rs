@@ -50,20 +50,34 @@ pub(crate) fn short_size(bytes: u64) -> String {
     size.split_once(" byte").map_or(size.clone(), |(number, _)| format!("{number} B"))
 }
 
-/// A path as a word that a POSIX shell takes back.
+/// A path as a word that a shell takes back as that path, whatever bytes are in it. `$'…'` is known to bash, zsh and ksh, and to POSIX since 2024.
 pub(crate) fn quoted(path: &Path) -> String {
-    let path = path.to_string_lossy();
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let dot = if bytes.starts_with(b"-") { "./" } else { "" };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./-+:@%=,".contains(c);
-    if !path.is_empty() && path.chars().all(is_plain) { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    match path.to_str() {
+        Some(path) if !path.is_empty() && path.chars().all(is_plain) => format!("{dot}{path}"),
+        Some(path) if path.chars().all(|c| width(c).is_some()) => format!("'{dot}{}'", path.replace('\'', r"'\''")),
+        _ => format!("$'{dot}{}'", bytes.iter().map(|byte| spelled(*byte)).collect::<String>()),
+    }
 }
 
-/// Text in which nothing can move the cursor, change colours or reorder what is shown; line ends stay.
+/// A byte inside of `$'…'`. With three digits, an octal escape ends before whatever follows.
+fn spelled(byte: u8) -> String {
+    match byte {
+        b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\{byte:03o}"),
+    }
+}
+
+/// Text of one line, in which nothing can move the cursor, change colours or reorder what is shown.
 pub(crate) struct Shown<T>(pub(crate) T);
 
 impl<T: fmt::Display> fmt::Display for Shown<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.to_string().chars() {
-            if c != '\n' && width(c).is_none() { f.write_str(&escaped(c))? } else { f.write_char(c)? }
+            if width(c).is_none() { f.write_str(&escaped(c))? } else { f.write_char(c)? }
         }
         Ok(())
     }
@@ -112,10 +126,14 @@ mod tests {
     fn a_shell_takes_a_quoted_path_back() {
         assert_eq!(quoted(Path::new("a/b-c.jsonl")), "a/b-c.jsonl");
         assert_eq!(quoted(Path::new("it's here")), r"'it'\''s here'");
+        assert_eq!(quoted(Path::new("-rf")), "./-rf");
+        assert_eq!(quoted(Path::new("- f")), "'./- f'");
+        assert_eq!(quoted(Path::new("a\n'b\\\x1b7")), r"$'a\012\'b\\\0337'");
+        assert_eq!(quoted(Path::new("caf\u{e9}")), "'caf\u{e9}'");
     }
 
     #[test]
     fn nothing_shown_moves_the_cursor() {
-        assert_eq!(Shown("a\x1b[2J\r\u{202e}b\n").to_string(), "a\\x1b[2J\\r\\u{202e}b\n");
+        assert_eq!(Shown("a\x1b[2J\r\u{202e}\u{9b}b\x7f\n").to_string(), "a\\x1b[2J\\r\\u{202e}\\u{9b}b\\x7f\\n");
     }
 }

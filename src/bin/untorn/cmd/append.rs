@@ -6,6 +6,7 @@
 use std::{
     io::{self, IsTerminal},
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -19,9 +20,15 @@ use crate::{
     input::{Input, Line, Place, Waited},
     interrupt,
     output::Output,
-    say,
+    say, target,
     text::{self, Shown},
 };
+
+/// How many refused lines are told; of the others, how many there are.
+const REFUSED_TOLD_MAX: u64 = 10;
+
+/// So long is waited for the lock at a time; between two times ^C is heard.
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Append each line of stdin as a record
 ///
@@ -61,33 +68,37 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     interrupt::survive_file_size_limit();
+    target::check(&args.file)?;
     let input = Input::stdin(LINE_BYTES_MAX_DEFAULT);
-    let mut options = Writer::options();
-    options.durability(args.sync).format(args.format.into()).lock(Lock::PerAppend, args.lock_wait);
-    let writer = options.open(&args.file)?;
     let mut session = Session {
         args,
-        writer,
+        writer: None,
         acknowledgements: args.json.then(Output::new),
         tail_repair: String::new(),
         appended: 0,
+        refused: 0,
         last_seq: None,
         exit: Exit::Done,
     };
-    session.tell_tail_repair();
     let ended = if args.batch { session.append_batch(input)? } else { session.append_groups(input)? };
+    if ended == Ended::Through && !args.file.exists() {
+        // Empty input makes an empty journal.
+        session.writer()?;
+    }
     session.close(ended)
 }
 
 /// One run of the command.
 struct Session<'a> {
     args: &'a Args,
-    writer: Writer,
+    /// Opened for the first record: without one, the file is not touched.
+    writer: Option<Writer>,
     /// `None` too when nobody reads them any more.
     acknowledgements: Option<Output>,
     /// What was told of it last.
     tail_repair: String,
     appended: u64,
+    refused: u64,
     last_seq: Option<u64>,
     exit: Exit,
 }
@@ -133,9 +144,49 @@ impl Group {
         }
         Ok(())
     }
+
+    /// The line of the first record behind so many; behind all of them, the next line.
+    fn next_line(&self, records: usize) -> u64 {
+        let behind = || self.places.last().map_or(1, |last| last.number + 1);
+        self.places.get(records).map_or_else(behind, |place| place.number)
+    }
 }
 
 impl Session<'_> {
+    fn writer(&mut self) -> untorn::Result<&mut Writer> {
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => {
+                let mut options = Writer::options();
+                options.durability(self.args.sync).format(self.args.format.into()).lock(Lock::PerAppend, self.lock_wait(Duration::ZERO));
+                options.open(&self.args.file)?
+            }
+        };
+        Ok(self.writer.insert(writer))
+    }
+
+    /// Does a step that needs the lock, again and again while it is not free, as long as may be waited. After ^C it is still
+    /// [`Locked`](ErrorKind::Locked).
+    fn patiently<T>(&mut self, input: &Input, step: impl Fn(&mut Writer) -> untorn::Result<T>) -> untorn::Result<T> {
+        let since = Instant::now();
+        loop {
+            match self.writer().and_then(&step) {
+                Err(error) if is_locked(&error) && !input.is_interrupted() && self.lock_wait(since.elapsed()) != LockWait::Never => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// How long to wait for the lock next, if it was waited for so long already.
+    fn lock_wait(&self, waited: Duration) -> LockWait {
+        match self.args.lock_wait {
+            LockWait::Never => LockWait::Never,
+            LockWait::For(limit) if waited >= limit => LockWait::Never,
+            LockWait::For(limit) => LockWait::For(LOCK_WAIT_MAX.min(limit - waited)),
+            LockWait::Forever => LockWait::For(LOCK_WAIT_MAX),
+        }
+    }
+
     fn append_groups(&mut self, mut input: Input) -> Result<Ended, Stop> {
         loop {
             match input.wait()? {
@@ -153,8 +204,9 @@ impl Session<'_> {
                 }
                 self.refuse(&refusal, line.place, line.bytes);
             }
-            if self.append_group(&group, &input)? == Ended::Early {
-                return Ok(Ended::Early);
+            let ended = self.append_group(&group, &input)?;
+            if ended != Ended::Through {
+                return Ok(ended);
             }
             if let Some((place, refusal)) = refused {
                 self.refuse(&refusal, place, input.again(place));
@@ -165,21 +217,31 @@ impl Session<'_> {
     }
 
     fn append_group(&mut self, group: &Group, input: &Input) -> Result<Ended, Stop> {
-        let (appended, result) = self.writer.append_all(&group.records);
+        if group.records.is_empty() {
+            return Ok(Ended::Through);
+        }
+        let tried = self.patiently(input, |writer| match writer.append_all(&group.records) {
+            (_, Err(error)) if is_locked(&error) => Err(error),
+            tried => Ok(tried),
+        });
+        let (appended, result) = tried.unwrap_or_else(|error| (Vec::new(), Err(error)));
         self.tell_tail_repair();
         match result {
-            Ok(()) => self.acknowledge(&appended).map(|()| Ended::Through),
+            Err(error) if is_locked(&error) && input.is_interrupted() => Ok(Ended::Interrupted),
+            Ok(()) => Ok(self.acknowledge(&appended, group.next_line(appended.len()))),
             Err(error) if is_refusal(&error) => {
-                self.acknowledge(&appended)?;
+                if self.acknowledge(&appended, group.next_line(appended.len())) == Ended::Early {
+                    return Ok(Ended::Early);
+                }
                 self.append_one_by_one(group.places.get(appended.len()..).unwrap_or_default(), input)
             }
             Err(error) => {
                 let is_durable = error.kind() != ErrorKind::DurabilityUnknown;
+                let next = group.next_line(appended.len());
                 if is_durable {
-                    self.acknowledge(&appended)?;
+                    self.acknowledge(&appended, next);
                 }
                 let unsure = if is_durable { 0 } else { appended.len() as u64 };
-                let next = group.places.get(appended.len()).or(group.places.last()).map_or(0, |place| place.number);
                 self.fail(&error, unsure, next);
                 Ok(Ended::Early)
             }
@@ -189,8 +251,10 @@ impl Session<'_> {
     /// Appends what is left of a group in which the journal refuses some line.
     fn append_one_by_one(&mut self, places: &[Place], input: &Input) -> Result<Ended, Stop> {
         for place in places {
-            match self.writer.append_json(input.again(*place)) {
-                Ok(appended) => self.acknowledge(&[appended])?,
+            match self.patiently(input, |writer| writer.append_json(input.again(*place))) {
+                Err(error) if is_locked(&error) && input.is_interrupted() => return Ok(Ended::Interrupted),
+                Ok(appended) if self.acknowledge(&[appended], place.number + 1) == Ended::Early => return Ok(Ended::Early),
+                Ok(_) => {}
                 Err(error) if is_refusal(&error) => {
                     self.refuse(&Refusal::from(error), *place, b"");
                     if !self.args.skip_invalid {
@@ -233,43 +297,53 @@ impl Session<'_> {
         if group.records.is_empty() {
             return Ok(Ended::Through);
         }
-        let appended = self.writer.append_batch(&group.records)?;
+        let appended = self.patiently(&input, |writer| writer.append_batch(&group.records));
         self.tell_tail_repair();
-        self.acknowledge(&[appended])?;
-        Ok(Ended::Through)
-    }
-
-    /// Counts records that are in the file as safely as was asked, and says so if that was asked too.
-    fn acknowledge(&mut self, appended: &[Appended]) -> Result<(), Stop> {
-        for appended in appended {
-            self.appended += appended.records();
-            self.last_seq = appended.seq();
-            self.print(&Acknowledgement::of(appended, self.args.batch))?;
+        if appended.as_ref().is_err_and(is_locked) && input.is_interrupted() {
+            return Ok(Ended::Interrupted);
         }
-        let flushed = self.acknowledgements.as_mut().map_or(Ok(()), Output::flush);
-        self.heard(flushed)
+        Ok(self.acknowledge(&[appended?], group.next_line(group.places.len())))
     }
 
-    fn print(&mut self, acknowledgement: &Acknowledgement) -> Result<(), Stop> {
-        let printed = self.acknowledgements.as_mut().map_or(Ok(()), |output| output.json(acknowledgement));
-        self.heard(printed)
-    }
-
-    /// That nobody reads the acknowledgements any more is no reason to drop records.
-    fn heard(&mut self, printed: Result<(), Stop>) -> Result<(), Stop> {
-        match printed {
+    /// Counts records that are in the file as safely as was asked, and says so if that was asked too. Where that cannot be said it ends, as with
+    /// a journal that fails: nothing from line `next` on is in it.
+    fn acknowledge(&mut self, appended: &[Appended], next: u64) -> Ended {
+        self.appended += appended.iter().map(Appended::records).sum::<u64>();
+        self.last_seq = appended.last().map_or(self.last_seq, Appended::seq);
+        match self.print(appended) {
+            Ok(()) => Ended::Through,
             Err(Stop::Unread) => {
+                // That nobody reads the acknowledgements any more is no reason to drop records.
                 self.acknowledgements = None;
-                Ok(())
+                Ended::Through
             }
-            printed => printed,
+            Err(stop) => {
+                self.acknowledgements = None;
+                if let Stop::Failed(failure) = stop {
+                    say::failure(&failure);
+                }
+                self.exit = Exit::Failed;
+                say::message(format_args!("{} appended; nothing from line {} on", text::count(self.appended, "record"), text::grouped(next)));
+                Ended::Early
+            }
         }
+    }
+
+    fn print(&mut self, appended: &[Appended]) -> Result<(), Stop> {
+        let Some(output) = &mut self.acknowledgements else { return Ok(()) };
+        for appended in appended {
+            output.json(&Acknowledgement::of(appended, self.args.batch))?;
+        }
+        output.flush()
     }
 
     fn close(self, ended: Ended) -> Result<Exit, Stop> {
-        let Session { args, writer, appended, last_seq, exit, .. } = self;
+        let Session { args, writer, appended, refused, last_seq, exit, .. } = self;
+        if refused > REFUSED_TOLD_MAX {
+            say::message(format_args!("{} refused", text::count(refused - REFUSED_TOLD_MAX, "more line")));
+        }
         // With `--sync never`, closing must not sync either.
-        if args.sync != Durability::Os && exit < Exit::Failed {
+        if let Some(writer) = writer.filter(|_| args.sync != Durability::Os) {
             writer.close()?;
         }
         if ended == Ended::Interrupted {
@@ -284,7 +358,7 @@ impl Session<'_> {
     }
 
     fn tell_tail_repair(&mut self) {
-        let repair = self.writer.tail_repair();
+        let Some(repair) = self.writer.as_ref().map(Writer::tail_repair) else { return };
         if repair.is_clean() {
             return;
         }
@@ -297,17 +371,23 @@ impl Session<'_> {
 
     fn refuse(&mut self, refusal: &Refusal, place: Place, line: &[u8]) {
         self.exit = self.exit.max(Exit::Damage);
+        self.refused += 1;
+        if self.refused > REFUSED_TOLD_MAX {
+            return;
+        }
         finding::refused_line(place.number, refusal.at, place.offset, refusal.code, &refusal.reason, line);
     }
 
     fn tell_where_it_stopped(&self, line: u64) {
-        say::message(format_args!("{} appended; nothing from line {line} on", text::count(self.appended, "record")));
+        say::message(format_args!("{} appended; nothing from line {} on", text::count(self.appended, "record"), text::grouped(line)));
         say::hint("`--skip-invalid` leaves such lines out and goes on");
     }
 
     /// Tells why it cannot go on, and what is in the file: `unsure` records beyond those acknowledged, and then nothing from line `next` on.
     fn fail(&mut self, error: &Error, unsure: u64, next: u64) {
         self.exit = Exit::Failed;
+        // It is dropped, not closed: a second failure would say nothing new.
+        self.writer = None;
         say::error(error);
         let appended = text::count(self.appended, "record");
         let next = text::grouped(next);
@@ -362,4 +442,8 @@ impl From<Error> for Refusal {
 /// Whether the record was at fault, not the journal.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::NotJson | ErrorKind::SealedPayload | ErrorKind::TooLong)
+}
+
+fn is_locked(error: &Error) -> bool {
+    error.kind() == ErrorKind::Locked
 }

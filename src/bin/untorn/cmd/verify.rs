@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    io::{self, IsTerminal},
     ops::ControlFlow,
     path::Path,
 };
@@ -17,7 +18,7 @@ use crate::{
     say,
     source::Source,
     summary::{self, Totals},
-    text,
+    text::{self, Shown},
 };
 
 /// How many findings of one journal are told; of the others, how many there are.
@@ -108,6 +109,7 @@ impl Run<'_> {
             options.strict();
         }
         let verified = options.run(source.path(), &mut |at| {
+            source.opened();
             progress.at(at.bytes_done, at.bytes_total);
             teller.tell(&at);
             ControlFlow::Continue(())
@@ -136,8 +138,12 @@ impl Run<'_> {
         let name = source.name(report.path());
         if self.args.json {
             self.output.json(&Verified::of(name, report))?;
-        } else if (self.args.names || self.args.null) && !report.is_clean() {
-            self.output.ended(name.as_os_str().as_encoded_bytes(), if self.args.null { 0 } else { b'\n' })?;
+        } else if self.args.null && !report.is_clean() {
+            self.output.ended(name.as_os_str().as_encoded_bytes(), 0)?;
+        } else if self.args.names && !report.is_clean() {
+            let is_shown = io::stdout().is_terminal();
+            let shown = is_shown.then(|| Shown(name.display()).to_string());
+            self.output.line(shown.as_deref().map_or(name.as_os_str().as_encoded_bytes(), str::as_bytes))?;
         }
         self.output.flush()
     }
@@ -186,7 +192,7 @@ impl Teller<'_> {
             return;
         }
         self.told += 1;
-        finding::tell(finding, self.source.name(&finding.path), self.with_content);
+        finding::tell(finding, self.source, self.with_content);
     }
 
     fn close(&self, findings: u64) {

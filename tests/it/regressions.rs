@@ -1,0 +1,188 @@
+//! What went wrong once: each test's first line says what it meant for the user.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::{Serialize, Serializer, ser::SerializeSeq};
+use serde_json::{Value, json};
+use untorn::{
+    Batch, Durability, ErrorKind, Format, Left, Lock, LockWait, Options, Reader, Unterminated, Writer,
+    sim::{Fault, How, OpKind, OpMatch, SimDisk},
+};
+
+const PATH: &str = "/j/session.jsonl";
+const FIRST: &str = "{\"n\":0,\"_seq\":1,\"_crc\":\"cb0a404d\"}\n";
+
+fn options(disk: &SimDisk, durability: Durability) -> Options {
+    let mut options = Writer::options();
+    options.disk(disk).durability(durability).lock(Lock::PerAppend, LockWait::Never);
+    options
+}
+
+fn count(disk: &SimDisk, kind: OpKind) -> usize {
+    disk.log().iter().filter(|op| op.kind == kind).count()
+}
+
+/// The member `n` of every record that a reader gives.
+fn numbers(disk: &SimDisk) -> Vec<Value> {
+    let records = Reader::options().disk(disk).open(PATH).unwrap().records::<Value>();
+    records.map(|record| record.map_or(Value::Null, |record| record.value["n"].clone())).collect()
+}
+
+/// A record was acknowledged though it stood on a stranger's fragment, because the write was short and then failed. P1, P2.
+#[test]
+fn a_short_write_behind_a_strangers_fragment_is_no_success() {
+    for records in [1usize, 2] {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, FIRST).unwrap();
+        let stranger = disk.open_raw(PATH).unwrap();
+        let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+        let mut batch = Batch::new();
+        (1..=records).for_each(|n| drop(batch.add(&json!({"n": n}))));
+        let len = 35 * records;
+        let writes = count(&disk, OpKind::Write);
+        disk.before(OpMatch::nth_of(OpKind::Write, writes), move |_| stranger.append("{\"by\":\"a str").unwrap());
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, writes), how: How::Short(len - 1) });
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, writes + 1), how: How::Errno(28) });
+        let (appended, result) = writer.append_all(&batch);
+        assert!(result.is_err());
+        let acknowledged: Vec<Value> = (1..=appended.len()).map(Value::from).collect();
+        assert_eq!(numbers(&disk)[1..], acknowledged, "{}", String::from_utf8_lossy(&disk.read_file(PATH).unwrap()));
+    }
+}
+
+/// Reopening said that all was durable though the record was gone, because another process had written in its place. P2.
+#[test]
+fn reopening_proves_the_writers_own_lines_and_no_others() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    let mut writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, count(&disk, OpKind::SyncData)), how: How::SyncFailsAndDrops(5) });
+    let error = writer.append(&json!({"n": 1})).unwrap_err();
+    assert!(matches!(error.left(), Left::Whole(_)));
+    disk.drop_caches();
+    let mut other = options(&disk, Durability::Sync).open(PATH).unwrap();
+    assert!(other.tail_repair().removed_bytes() > 0);
+    other.append(&json!({"n": "other"})).unwrap();
+    let error = writer.reopen().unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Poisoned, Some(FIRST.len() as u64)));
+}
+
+/// Records were never synced, because reopening a healthy writer forgot that there were any. P2.
+#[test]
+fn reopening_forgets_no_unsynced_record() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    writer.append(&json!({"n": 1})).unwrap();
+    writer.reopen().unwrap();
+    writer.close().unwrap();
+    assert_eq!(disk.durable_file(PATH), disk.read_file(PATH));
+}
+
+/// A corrupt line was acknowledged, because a record before it had panicked while it was encoded. P2.
+#[test]
+fn a_panic_while_encoding_leaves_nothing_behind() {
+    struct Panics;
+    impl Serialize for Panics {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut list = serializer.serialize_seq(None)?;
+            list.serialize_element(&1)?;
+            panic!("in the middle of a record")
+        }
+    }
+    let disk = SimDisk::new();
+    disk.mkdir("/j").unwrap();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    let mut batch = Batch::new();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(batch.add(&Panics)))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| writer.append(&Panics))).is_err());
+    batch.add(&json!({"n": 1})).unwrap();
+    writer.append_all(&batch).1.unwrap();
+    writer.append(&json!({"n": 2})).unwrap();
+    assert_eq!(numbers(&disk), [1, 2]);
+}
+
+/// `12` became a record, though only `1234` was ever appended, because the file could not be read back. P4.
+#[test]
+fn a_piece_of_a_number_never_becomes_a_record() {
+    let disk = SimDisk::new();
+    disk.mkdir("/j").unwrap();
+    let mut writer = options(&disk, Durability::Os).format(Format::Plain).open(PATH).unwrap();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::Short(2) });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 1), how: How::Errno(28) });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::ReadAt, count(&disk, OpKind::ReadAt)), how: How::Errno(5) });
+    assert_eq!(writer.append(&1234).unwrap_err().left(), &Left::Unknown);
+    writer.append(&5).unwrap();
+    assert_eq!(disk.read_file(PATH).unwrap(), b"12#\n5\n");
+}
+
+/// A record that was to be taken for torn became a good one, because a stranger had the file open. P4.
+#[test]
+fn a_tail_that_counts_as_torn_never_becomes_a_record() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, "{\"n\":0}\n{\"n\":1}").unwrap();
+    let _stranger = disk.open_raw(PATH).unwrap();
+    let writer = options(&disk, Durability::Os).unterminated(Unterminated::Quarantine).open(PATH).unwrap();
+    assert!(writer.tail_repair().fenced());
+    assert_eq!(numbers(&disk), [0]);
+}
+
+/// One writer gave a number twice, because the file had been deleted, or cut and grown again.
+#[test]
+fn a_number_is_given_once_whatever_becomes_of_the_file() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    for _ in 0..4 {
+        writer.append(&json!({})).unwrap();
+    }
+    let end = disk.read_file(PATH).unwrap().len();
+    disk.truncate(PATH, FIRST.len() as u64).unwrap();
+    disk.append_raw(PATH, format!("{}\n\n", "{}\n".repeat(end / 3))).unwrap();
+    assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(6), "cut and grown again");
+    disk.remove(PATH).unwrap();
+    assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(7), "deleted");
+}
+
+/// A header was missing, because the file held nothing but half a batch, which was taken out. C30, C31.
+#[test]
+fn the_first_record_is_decided_on_after_the_repair() {
+    let half = "{\"type\":\"tool_call\",\"id\":7,\"_seq\":43,\"_more\":1,\"_crc\":\"755ff12e\"}\n";
+    let disk = SimDisk::new();
+    disk.write_file(PATH, half).unwrap();
+    let writer = options(&disk, Durability::Os).first_record(&json!({"n": "header"})).open(PATH).unwrap();
+    assert!(writer.tail_repair().removed_bytes() > 0);
+    assert_eq!(numbers(&disk), ["header"]);
+}
+
+/// Appending hung for ever with the lock held, because signals kept interrupting the call. F04.
+#[test]
+fn a_call_that_is_always_interrupted_fails_in_the_end() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    disk.fail(Fault { at: OpMatch::every(OpKind::Write), how: How::Errno(4) });
+    assert_eq!(writer.append(&json!({"n": 1})).unwrap_err().raw_os_error(), Some(4));
+    disk.heal();
+    writer.append(&json!({"n": 1})).unwrap();
+    assert_eq!(numbers(&disk), [0, 1]);
+}
+
+/// Opening a plain journal, and each append behind another process's, read all of it. P8.
+#[test]
+fn opening_a_plain_journal_reads_its_end_and_no_more() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, "{\"n\":1,\"text\":\"some words\"}\n".repeat(200_000)).unwrap();
+    let read = |disk: &SimDisk| {
+        disk.log().iter().filter(|op| op.kind == OpKind::ReadAt).filter_map(|op| op.moved.clone()).map(|range| range.end - range.start).sum::<u64>()
+    };
+    let mut one = options(&disk, Durability::Os).open(PATH).unwrap();
+    assert!(read(&disk) < 3 << 20, "opening read {} bytes", read(&disk));
+    let mut two = options(&disk, Durability::Os).open(PATH).unwrap();
+    let before = read(&disk);
+    for _ in 0..10 {
+        one.append(&json!({})).unwrap();
+        two.append(&json!({})).unwrap();
+    }
+    assert!(read(&disk) - before < 1 << 20, "20 appends read {} bytes", read(&disk) - before);
+}
