@@ -143,7 +143,7 @@ impl Batch {
         let start = records.start.checked_sub(1).and_then(|before| other.drafts.get(before)).map_or(0, |before| before.end);
         let drafts = other.drafts.get(records).unwrap_or_default();
         let end = drafts.last().map_or(start, |last| last.end);
-        let shift = self.payloads.len();
+        let shift = self.start();
         self.payloads.extend_from_slice(other.payloads.get(start..end).unwrap_or_default());
         self.drafts.extend(drafts.iter().map(|draft| Draft { end: draft.end - start + shift, ..*draft }));
     }
