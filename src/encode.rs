@@ -3,6 +3,8 @@
 //! A record is serialised exactly once. A retry writes the same payload, so a time stamp inside it does not change and an earlier try that landed
 //! after all can be recognised.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use crate::{
@@ -129,6 +131,21 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.payloads.clear();
         self.drafts.clear();
+    }
+
+    /// The bytes of all payloads.
+    pub(crate) fn bytes(&self) -> usize {
+        self.payloads.len()
+    }
+
+    /// Adds records of another batch as they were encoded.
+    pub(crate) fn extend(&mut self, other: &Batch, records: Range<usize>) {
+        let start = records.start.checked_sub(1).and_then(|before| other.drafts.get(before)).map_or(0, |before| before.end);
+        let drafts = other.drafts.get(records).unwrap_or_default();
+        let end = drafts.last().map_or(start, |last| last.end);
+        let shift = self.start();
+        self.payloads.extend_from_slice(other.payloads.get(start..end).unwrap_or_default());
+        self.drafts.extend(drafts.iter().map(|draft| Draft { end: draft.end - start + shift, ..*draft }));
     }
 
     pub(crate) fn shrink_to(&mut self, bytes: usize) {

@@ -130,6 +130,7 @@ pub(crate) enum Attempt {
     Close,
     Decode,
     Encode,
+    Flush,
     List,
     Lock,
     OpenToAppend,
@@ -153,6 +154,7 @@ impl Attempt {
             Attempt::Close => ("close", ""),
             Attempt::Decode => ("decode a record of", ""),
             Attempt::Encode => ("encode a record", ""),
+            Attempt::Flush => ("flush what is queued for", ""),
             Attempt::List => ("list", ""),
             Attempt::Lock => ("lock", ""),
             Attempt::OpenToAppend => ("open", " for appending"),
@@ -187,6 +189,11 @@ impl Error {
 
     pub(crate) fn invalid(attempt: Attempt, cause: Invalid) -> Error {
         Error::new(ErrorKind::NotJson, attempt).with(|inner| inner.cause = Some(Cause::Invalid(cause)))
+    }
+
+    /// The same failure, met while something else was tried.
+    pub(crate) fn attempting(self, attempt: Attempt) -> Error {
+        self.with(|inner| inner.attempt = attempt)
     }
 
     pub(crate) fn kinded(self, kind: ErrorKind) -> Error {

@@ -109,6 +109,7 @@
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
+//! | How do many threads or tasks append? | [`SharedWriter`] and `AsyncWriter`; `src/group_commit/` |
 //! | What if a write fails halfway? | [`Rollback`], `src/rollback.rs` |
 //! | What if a sync fails? | [`Writer::reopen`], `src/writer/reopen.rs` |
 //! | What does opening change on my disk? | [`TailRepair`], `src/tail.rs` |
@@ -123,8 +124,7 @@
 //!
 //! # Features
 //!
-//! None is on by default.
-//!
+//! - `tokio`, the only one that is on by default: `AsyncWriter` and the futures.
 //! - `cli`: the command `untorn`.
 //! - `sim`: an in-memory disk whose every call can fail and whose power can be cut, for tests; outside SemVer.
 //!
@@ -149,14 +149,19 @@ compile_error!("untorn is built for Linux so far: locks, presence and durability
 
 mod active;
 mod append;
+#[cfg(feature = "tokio")]
+mod async_writer;
 mod damage;
 mod edits;
 mod encode;
 mod error;
 pub mod format;
+mod group_commit;
 mod judge;
 mod lock;
 mod neighbours;
+#[cfg(feature = "tokio")]
+mod opening;
 mod others;
 mod position;
 mod quarantine;
@@ -168,6 +173,7 @@ mod salvage;
 mod scan;
 mod seek;
 mod segment;
+mod shared_writer;
 mod swap;
 mod sys;
 mod tail;
@@ -182,6 +188,8 @@ pub mod internals;
 #[cfg(feature = "sim")]
 pub use sys::sim;
 
+#[cfg(feature = "tokio")]
+pub use async_writer::{AsyncWriter, Pending};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
@@ -189,13 +197,17 @@ pub use format::{
     json::Invalid as InvalidJson,
     verdict::{Code, Severity, Verdict},
 };
+pub use group_commit::{Queued, WriterState};
 pub use lock::{Lock, LockWait};
+#[cfg(feature = "tokio")]
+pub use opening::Opening;
 pub use others::{lock_holder, strangers};
 pub use position::{Appended, Mark, Position};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
+pub use shared_writer::SharedWriter;
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};

@@ -67,4 +67,19 @@ impl Options {
         let reader = options.open(writer.path())?;
         Ok(Resumed { repair: writer.tail_repair().clone(), reader, writer })
     }
+
+    /// [`resume`](Options::resume) for a task; [`Writer::into_async`] makes of the writer one for tasks.
+    ///
+    /// # Errors
+    ///
+    /// As for [`resume`](Options::resume).
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing happens before the first poll. Dropped after that, the journal is opened, its tail repaired, and closed again in the background.
+    #[cfg(feature = "tokio")]
+    pub fn resume_async(&self, path: impl AsRef<Path>) -> crate::Opening<Resumed> {
+        let (options, path) = (self.clone(), path.as_ref().to_owned());
+        crate::Opening::new(&path.clone(), move || options.resume(path))
+    }
 }

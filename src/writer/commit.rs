@@ -44,8 +44,8 @@ pub(crate) struct Landing {
 }
 
 impl Landing {
-    fn nothing(segment: u64) -> Landing {
-        Landing { segment, first_seq: None, start: 0, whole: 0, fragment: None, bytes_by_others: 0, bytes_cut_by_others: 0 }
+    pub(crate) fn nothing() -> Landing {
+        Landing { segment: 1, first_seq: None, start: 0, whole: 0, fragment: None, bytes_by_others: 0, bytes_cut_by_others: 0 }
     }
 
     fn place(&self, offset: u64) -> Position {
@@ -79,7 +79,7 @@ impl Writer {
     /// Steps 1 to 5 but for the sync. A unit that is refused stops those behind it too.
     pub(crate) fn write(&mut self, records: &Batch, units: &[Unit], syncs: bool) -> (Landing, Result<()>) {
         if let Err(error) = self.begin(syncs) {
-            return (Landing::nothing(self.segment), Err(error));
+            return (Landing::nothing(), Err(error));
         }
         let written = self.write_locked(records, units);
         self.release();
@@ -241,7 +241,7 @@ impl Writer {
     pub(super) fn write_locked(&mut self, records: &Batch, units: &[Unit]) -> (Landing, Result<()>) {
         let (known, bytes_cut_by_others) = match self.catch_up() {
             Ok(caught_up) => caught_up,
-            Err(error) => return (Landing::nothing(self.segment), Err(error)),
+            Err(error) => return (Landing::nothing(), Err(error)),
         };
         let max = self.options.line_bytes_max;
         let encoded = match self.form {
@@ -250,7 +250,7 @@ impl Writer {
         };
         let refused = encoded.map_err(|error| error.on(self.path()).at(known.end));
         if self.encoded.ends.is_empty() {
-            return (Landing::nothing(self.segment), refused);
+            return (Landing::nothing(), refused);
         }
         let landing = Landing {
             segment: self.segment,

@@ -15,6 +15,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(crate) use self::commit::Landing;
 pub use self::options::{Durability, Format, Options};
 use self::reopen::{Poison, Unproved};
 use crate::{
@@ -239,6 +240,26 @@ impl Writer {
     pub fn close(mut self) -> Result<()> {
         self.check_poison(Attempt::Close)?;
         if self.is_dirty { self.sync_now() } else { Ok(()) }
+    }
+
+    /// The options it was opened with.
+    pub(crate) fn options_given(&self) -> &Options {
+        &self.options
+    }
+
+    /// Just past our last line.
+    pub(crate) fn written(&self) -> Position {
+        Position::new(self.segment, self.written)
+    }
+
+    /// The watermark.
+    pub(crate) fn durable(&self) -> Position {
+        Position::new(self.segment, self.synced)
+    }
+
+    /// What an append to a poisoned writer is told; `None` if it is not poisoned.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        self.check_poison(Attempt::Append).err()
     }
 
     /// The error of every call on a poisoned writer.

@@ -18,6 +18,9 @@ use crate::{
     tail::Unterminated,
 };
 
+/// Room for some seconds of a busy session, and for a few milliseconds of a burst.
+const QUEUE_MAX_DEFAULT: (usize, usize) = (16_384, 8 << 20);
+
 /// The form of the lines that a writer appends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -38,7 +41,8 @@ pub enum Durability {
     /// On the disk when the append returns: it survives a power cut.
     #[default]
     Sync,
-    /// Written at once, and synced by the first append after this much time, and on closing. A power cut may take the records since the last sync.
+    /// Written at once, and synced by the first append after this much time, and on closing; by a shared writer also when nobody appends any more.
+    /// A power cut may take the records since the last sync.
     Interval(Duration),
     /// Written at once; the operating system decides when it reaches the disk. A power cut may take the last half minute or so.
     Os,
@@ -70,6 +74,9 @@ pub struct Options {
     pub(crate) window_bytes: u64,
     /// Encoded when it was given; that it failed is told on opening.
     pub(crate) first_record: Option<Result<Batch, Error>>,
+    pub(crate) create_lazily: bool,
+    /// Records, and bytes of their payloads.
+    pub(crate) queue_max: (usize, usize),
 }
 
 impl Options {
@@ -86,6 +93,8 @@ impl Options {
             line_bytes_max: LINE_BYTES_MAX_DEFAULT,
             window_bytes: WINDOW_BYTES_DEFAULT,
             first_record: None,
+            create_lazily: false,
+            queue_max: QUEUE_MAX_DEFAULT,
         }
     }
 
@@ -150,6 +159,24 @@ impl Options {
     pub fn first_record<T: Serialize + ?Sized>(&mut self, record: &T) -> &mut Options {
         let mut batch = Batch::new();
         self.first_record = Some(batch.add(record).map(|_| ()).map(|()| batch));
+        self
+    }
+
+    /// Opens a journal only when the first record is written to it: until then there is no file and no lock. Default: at once. What opening finds
+    /// wrong is then told as a failure to write, and tried again like one.
+    ///
+    /// This is for writers that have a queue to keep records in, of [`open_shared`](Options::open_shared) and `open_async`;
+    /// [`open`](Options::open) opens at once.
+    pub fn create_lazily(&mut self) -> &mut Options {
+        self.create_lazily = true;
+        self
+    }
+
+    /// How much may be queued, in records and in bytes of their payloads; whoever comes when the queue is full waits. Default: 16,384 records and
+    /// 8 MiB. Memory can grow to about three times the bytes: what is queued, the lines being written, and a copy while a failed write is settled.
+    /// A record larger than the whole queue is taken when nothing else is queued.
+    pub fn queue_max(&mut self, records: usize, bytes: usize) -> &mut Options {
+        self.queue_max = (records, bytes);
         self
     }
 

@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn programs_and_notes_are_no_journals() {
         let program = fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert!(!may_be_of_journal(&program[..LOOK_BYTES as usize]));
+        assert!(!may_be_of_journal(&program[..usize::try_from(LOOK_BYTES).unwrap()]));
         for bytes in [&b"# Notes\n\n- buy milk\n"[..], b"\x7fELF\x02\x01\x01\0\0\0", b"a,b\n1,2\n", b"PK\x03\x04\n{\x9c\n"] {
             assert!(!may_be_of_journal(bytes), "{}", bytes.escape_ascii());
         }
