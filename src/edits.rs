@@ -5,7 +5,7 @@ use std::{io, iter, ops::Range};
 use crc32fast::Hasher;
 
 use crate::{
-    format::{LF, verdict::Code},
+    format::{LF, QUARANTINE_END_BYTES, verdict::Code},
     sys::File,
 };
 
@@ -125,7 +125,7 @@ impl Edits {
         let lfs = vec![LF; self.added.len()];
         let mut crc = Hasher::new();
         let after_len = cut + lfs.len() as u64;
-        read_range(file, after_len.saturating_sub(END_BYTES).min(cut)..cut, |bytes| {
+        read_range(file, after_len.saturating_sub(QUARANTINE_END_BYTES).min(cut)..cut, |bytes| {
             crc.update(bytes);
             Ok(())
         })?;
@@ -139,11 +139,9 @@ impl Edits {
 pub(crate) enum Trace {
     /// Of a rewrite, which reads everything: the CRC of the whole file.
     Whole { before: u32, after: u32 },
-    /// Of a repair in place, which does not: the CRC of the last [`END_BYTES`] that it left, or of all if there are less.
+    /// Of a repair in place, which does not: the CRC of the last [`QUARANTINE_END_BYTES`] that it left, or of all if there are less.
     End(u32),
 }
-
-pub(crate) const END_BYTES: u64 = 64 << 10;
 
 const COPY_BYTES: u64 = 1 << 20;
 

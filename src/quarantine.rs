@@ -17,7 +17,7 @@ use crate::{
     append::{self, Lines},
     edits::{self, Edits, Removed, Trace},
     error::{Attempt, Error, ErrorKind, Result},
-    format::{LF, LINE_BYTES_MAX_DEFAULT, QUARANTINE_RANGE_BYTES_MAX, name::STAMP},
+    format::{LF, LINE_BYTES_MAX_DEFAULT, QUARANTINE_NUL_RUN_BYTES, QUARANTINE_RANGE_BYTES_MAX, name::STAMP},
     rollback::{self, Rollback},
     scan::{self, Backward},
     sys::{Disk, File, FileKind},
@@ -89,9 +89,6 @@ impl Kept {
     }
 }
 
-/// A run of NULs at least this long gets a line of its own.
-const NUL_RUN_BYTES: usize = 64;
-
 /// Makes the ranges of `source` that the plan removes durable beside it, and returns the id of the repair.
 pub(crate) fn keep(disk: &Disk, path: &Path, mode: u32, source: &File, plan: &Plan<'_>) -> Result<String> {
     let mut quarantine = Quarantine::open(disk, path, mode)?;
@@ -151,10 +148,10 @@ fn keep_range(id: &str, source: &File, range: &Removed, keep: &mut dyn FnMut(Ent
             return Err(Error::new(ErrorKind::Changed, Attempt::Quarantine).at(offset).detail("the journal became shorter meanwhile"));
         }
         let nuls = bytes.iter().take_while(|byte| **byte == 0).count();
-        let (len, kept) = if nuls >= NUL_RUN_BYTES || nuls == bytes.len() {
+        let (len, kept) = if nuls >= QUARANTINE_NUL_RUN_BYTES || nuls == bytes.len() {
             (nuls, Kept::Nul(true))
         } else {
-            let len = memchr::memmem::find(bytes.get(nuls..).unwrap_or_default(), &[0; NUL_RUN_BYTES]).map_or(read, |at| nuls + at);
+            let len = memchr::memmem::find(bytes.get(nuls..).unwrap_or_default(), &[0; QUARANTINE_NUL_RUN_BYTES]).map_or(read, |at| nuls + at);
             (len, Kept::new(bytes.get(..len).unwrap_or_default()))
         };
         let crc = format!("{:08x}", crc32fast::hash(bytes.get(..len).unwrap_or_default()));

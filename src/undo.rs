@@ -17,9 +17,9 @@ use crc32fast::Hasher;
 
 use crate::{
     active::{Active, Place},
-    edits::{self, END_BYTES, Trace},
+    edits::{self, Trace},
     error::{Attempt, Error, ErrorKind, Result},
-    format::{LF, name},
+    format::{LF, QUARANTINE_END_BYTES, name},
     quarantine::{KeptRepair, Known, Repairs},
     repair::{RepairOptions, refuse_strangers},
     swap::{self, Successor},
@@ -199,7 +199,7 @@ fn is_in_force(repair: &KeptRepair, journal: &File, size: u64) -> io::Result<boo
         None => Ok(false),
         Some(Trace::Whole { before, after }) => Ok(has(0..repair.after_len, after)? && !has(0..repair.before_len, before)?),
         Some(Trace::End(crc)) => {
-            let end = repair.after_len.saturating_sub(END_BYTES)..repair.after_len;
+            let end = repair.after_len.saturating_sub(QUARANTINE_END_BYTES)..repair.after_len;
             Ok(has(end, crc)? && !has_what_was_removed(repair, journal, size)?)
         }
     }

@@ -58,3 +58,9 @@ pub const WINDOW_BYTES_DEFAULT: u64 = 1 << 20;
 
 /// The most bytes that one line of a quarantine file keeps.
 pub(crate) const QUARANTINE_RANGE_BYTES_MAX: usize = 1 << 20;
+
+/// A run of NULs at least this long gets a line of its own in a quarantine file.
+pub(crate) const QUARANTINE_NUL_RUN_BYTES: usize = 64;
+
+/// How much of the end of a file proves that it is what a repair in place left: see `end_crc`.
+pub(crate) const QUARANTINE_END_BYTES: u64 = 64 << 10;
