@@ -9,7 +9,7 @@ use crate::{
     format::LF,
     rollback::{self, Rest, Rollback, RolledBack},
     scan,
-    sys::File,
+    sys::{File, uninterrupted},
 };
 
 /// Whole lines, each with its LF.
@@ -48,6 +48,10 @@ pub(crate) struct Failed {
 const TRIES: usize = 8;
 
 /// Appends the lines at `end`, where the file is expected to end.
+///
+/// A stranger may write right before ours, or between two pieces of a short write. Then an LF and the line go behind its bytes in one write, so
+/// that only a contiguous line on a line of its own is ever acknowledged. Crash before that: one corrupt line, from which `repair` salvages
+/// the stranger's record.
 pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) -> Result<Landed, Failed> {
     let mut bytes = Cow::Borrowed(lines.bytes);
     let mut fenced = 0;
@@ -56,38 +60,55 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
     for _ in 0..TRIES {
         match write(file, &bytes, end, fenced) {
             Ok(Written::Contiguous { start }) => return Ok(Landed { start: start + fenced as u64, fragment }),
-            Ok(Written::Mixed(mixed)) => {
-                // A stranger's bytes lie among or right before ours. Crash here: one corrupt line, from which `repair` salvages the stranger's
-                // record. An LF and the whole lines go behind it in one write, so only a contiguous line is ever acknowledged.
+            Ok(Written::Glued(ours)) if how == Rollback::Cut && is_last(file, &ours) && file.cut(ours.start).is_ok() => {
+                // All of it was ours, and the last of the file: as if it had not been written, but for the stranger's fragment before it.
+                end = ours.start;
+            }
+            Ok(Written::Glued(mixed) | Written::Mixed { range: mixed, .. }) if lines.ends.len() == 1 => {
                 end = mixed.end;
                 fragment = Some(fragment.map_or(mixed.start, |earlier| earlier.start)..mixed.end);
-                bytes.to_mut();
-                if fenced == 0 {
-                    bytes.to_mut().insert(0, LF);
-                    fenced = 1;
-                }
             }
-            Err(Stopped { cause, start, written }) => {
-                let rolled_back = roll_back(file, lines, start, written, fenced, how);
+            Ok(Written::Glued(mixed)) => return Err(mixed_up(file, mixed.start, 0, mixed)),
+            Ok(Written::Mixed { range, first }) => {
+                // Units that are whole already are not written again: nothing could tell the copies apart.
+                let (whole, _) = lines.whole_within(first.saturating_sub(fenced));
+                return Err(mixed_up(file, range.start + fenced as u64, whole, range));
+            }
+            Err(stopped) => {
+                let rolled_back = roll_back(file, lines, &stopped, end, fenced, how);
                 if rolled_back.whole == lines.ends.len() {
                     return Ok(Landed { start: rolled_back.start, fragment });
                 }
-                return Err(Failed { cause, rolled_back, fragment });
+                return Err(Failed { cause: stopped.cause, rolled_back: rolled_back.with_earlier(fragment.as_ref(), lines), fragment });
             }
         }
+        if fenced == 0 {
+            bytes.to_mut().insert(0, LF);
+            fenced = 1;
+        }
     }
-    let start = fragment.clone().map_or(end, |fragment| fragment.start);
-    let error = rollback::fence(file, b"").err();
-    let rolled_back = RolledBack { start, whole: 0, rest: Rest::Fragment(start..end), unfenced: error.is_some(), error };
-    let cause = io::Error::other("another process keeps writing into the middle of this append without taking the lock");
-    Err(Failed { cause, rolled_back, fragment })
+    let range = fragment.unwrap_or(end..end);
+    Err(mixed_up(file, range.start, 0, range))
+}
+
+/// Gives up among a stranger's bytes.
+fn mixed_up(file: &File, start: u64, whole: usize, range: Range<u64>) -> Failed {
+    let error = rollback::fence_end(file).err();
+    let rolled_back = RolledBack { start, whole, rest: Rest::Unknown, unfenced: error.is_some(), error };
+    let cause = io::Error::other("a process that does not take the lock wrote into the middle of this append");
+    Failed { cause, rolled_back, fragment: Some(range) }
+}
+
+fn is_last(file: &File, range: &Range<u64>) -> bool {
+    file.size().is_ok_and(|size| size == range.end)
 }
 
 /// Takes back what a try left, but not the fence before it: that one ends somebody else's bytes.
-fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usize, fenced: usize, how: Rollback) -> RolledBack {
-    if fenced > 0 && written == 0 {
-        let error = rollback::fence(file, b"").err();
-        return RolledBack { start, whole: 0, rest: Rest::Nothing, unfenced: error.is_some(), error };
+fn roll_back(file: &File, lines: &Lines<'_>, stopped: &Stopped, end: u64, fenced: usize, how: Rollback) -> RolledBack {
+    let &Stopped { start, written, .. } = stopped;
+    let landed_elsewhere = start != end && fenced == 0;
+    if landed_elsewhere && !scan::is_boundary(file, start).unwrap_or(false) {
+        return rollback::roll_back_glued(file, lines, start, written, how);
     }
     rollback::roll_back(file, lines, start + fenced as u64, written.saturating_sub(fenced), how)
 }
@@ -96,8 +117,13 @@ enum Written {
     Contiguous {
         start: u64,
     },
-    /// The range that holds our bytes and a stranger's.
-    Mixed(Range<u64>),
+    /// All of it is contiguous in this range, but what stands before does not end in an LF.
+    Glued(Range<u64>),
+    /// The range that holds our bytes and a stranger's; of ours, the `first` so many are contiguous.
+    Mixed {
+        range: Range<u64>,
+        first: usize,
+    },
 }
 
 struct Stopped {
@@ -116,31 +142,24 @@ fn write(file: &File, bytes: &[u8], end: u64, fenced: usize) -> Result<Written, 
         if written > 0 {
             let size = file.size().map_err(stopped)?;
             if size != start + written as u64 {
-                return Ok(Written::Mixed(start..size));
+                return Ok(Written::Mixed { range: start..size, first: written });
             }
         }
-        match file.write(rest) {
-            Ok(0) => return Err(stopped(io::ErrorKind::WriteZero.into())),
-            Ok(taken) => {
-                let past = match file.position() {
-                    Ok(past) => past,
-                    Err(cause) => return Err(Stopped { cause, start, written: written + taken }),
-                };
-                if written == 0 {
-                    start = past - (taken as u64).min(past);
-                }
-                written += taken;
-                if past != start + written as u64 {
-                    return Ok(Written::Mixed(start..past));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(stopped(cause)),
+        let taken = uninterrupted(|| file.write(rest)).map_err(stopped)?;
+        if taken == 0 {
+            return Err(stopped(io::ErrorKind::WriteZero.into()));
         }
+        let past = file.position().map_err(|cause| Stopped { cause, start, written: written + taken })?;
+        if written == 0 {
+            start = past - (taken as u64).min(past);
+        } else if past != start + (written + taken) as u64 {
+            return Ok(Written::Mixed { range: start..past, first: written });
+        }
+        written += taken;
     }
     let landed_elsewhere = start != end && fenced == 0;
     if landed_elsewhere && !scan::is_boundary(file, start).map_err(|cause| Stopped { cause, start, written })? {
-        return Ok(Written::Mixed(start..start + written as u64));
+        return Ok(Written::Glued(start..start + written as u64));
     }
     Ok(Written::Contiguous { start })
 }

@@ -82,7 +82,7 @@ impl Batch {
     ///
     /// [`ErrorKind::Encode`] if the record does not turn into JSON, as a map with keys that are no strings does not. The batch is as before.
     pub fn add<T: Serialize + ?Sized>(&mut self, record: &T) -> Result<&mut Batch> {
-        let start = self.payloads.len();
+        let start = self.start();
         if let Err(error) = serde_json::to_writer(&mut self.payloads, record) {
             self.payloads.truncate(start);
             return Err(Error::json(ErrorKind::Encode, Attempt::Encode, error));
@@ -98,10 +98,17 @@ impl Batch {
     /// [`ErrorKind::NotJson`] if the payload is not one JSON value; [`Error::invalid_json`] says where and why. The batch is as before.
     pub fn add_json(&mut self, payload: &[u8]) -> Result<&mut Batch> {
         json::validate(payload).map_err(|invalid| Error::invalid(Attempt::Encode, invalid))?;
-        let start = self.payloads.len();
+        let start = self.start();
         self.payloads.extend_from_slice(payload.trim_ascii());
         self.draft(start);
         Ok(self)
+    }
+
+    /// Where the next payload starts. What a `Serialize` left behind that panicked is thrown away.
+    fn start(&mut self) -> usize {
+        let start = self.drafts.last().map_or(0, |draft| draft.end);
+        self.payloads.truncate(start);
+        start
     }
 
     /// Takes the payload from `start` on for the next record, put on one line.

@@ -349,7 +349,7 @@ impl Quarantine<'_> {
         disk.open_dir(path.parent().unwrap_or(Path::new(""))).and_then(|dir| dir.sync()).map_err(failed)?;
         let mut end = file.size().map_err(failed)?;
         if !scan::is_boundary(&file, end).map_err(failed)? {
-            rollback::fence(&file, b"").map_err(failed)?;
+            rollback::fence(&file, false).map_err(failed)?;
             end += 1;
         }
         Ok(Quarantine { disk, path: path.to_owned(), file, end, unwritten: Default::default() })

@@ -11,7 +11,7 @@ use std::{io, ops::Range};
 use crate::{
     append::Lines,
     format::{LF, json, line::Framed, verdict::Judged},
-    sys::File,
+    sys::{File, uninterrupted},
 };
 
 /// What to do with a piece of a failed append that is in the file.
@@ -38,6 +38,17 @@ pub(crate) struct RolledBack {
     pub(crate) error: Option<io::Error>,
 }
 
+impl RolledBack {
+    /// An earlier try left a range of ours among a stranger's bytes: what is told includes it.
+    pub(crate) fn with_earlier(self, fragment: Option<&Range<u64>>, lines: &Lines<'_>) -> RolledBack {
+        match (fragment, &self.rest) {
+            (Some(fragment), Rest::Nothing) if lines.ends.len() - self.whole == 1 => RolledBack { rest: Rest::Fragment(fragment.clone()), ..self },
+            (Some(_), Rest::Nothing) => RolledBack { rest: Rest::Unknown, ..self },
+            _ => self,
+        }
+    }
+}
+
 /// What is in the file of the units that are not whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
@@ -53,7 +64,7 @@ pub(crate) fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usi
     let mut found = vec![0; lines.bytes.len() + 1];
     match file.read_full_at(&mut found, start) {
         Ok(len) => found.truncate(len),
-        Err(error) => return unreadable(file, start, written, error),
+        Err(error) => return unreadable(file, lines, start, written, error),
     }
     if found.starts_with(lines.bytes) {
         return RolledBack { start, whole: lines.ends.len(), rest: Rest::Nothing, unfenced: false, error: None };
@@ -86,8 +97,7 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
         },
         Rollback::Fence => None,
     };
-    let torn = found.iter().rposition(|byte| *byte == LF).map_or(found, |lf| found.get(lf + 1..).unwrap_or_default());
-    match fence(file, torn) {
+    match fence(file, !lacks_lf && is_scalar(last_line(found))) {
         Ok(()) if lacks_lf && is_there(file, lines, start) => all,
         Ok(()) => RolledBack { rest: Rest::Fragment(fragment), error, ..kept },
         Err(fencing) => RolledBack { rest: Rest::Fragment(fragment), unfenced: true, error: error.or(Some(fencing)), ..kept },
@@ -97,7 +107,7 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
 /// Writes the LF that is all that is missing; `false` if the lines are not whole for it, as when a stranger wrote before the LF did.
 fn complete(file: &File, lines: &Lines<'_>, start: u64) -> bool {
     // An error may be told of an LF that is there after all, and then a follower may have seen the line: the file is asked in any case.
-    let written = fence(file, b"");
+    let written = fence(file, false);
     (written.is_ok() && file.position().is_ok_and(|end| end == start + lines.bytes.len() as u64)) || is_there(file, lines, start)
 }
 
@@ -113,7 +123,7 @@ fn leave(file: &File, lines: &Lines<'_>, start: u64, written: usize) -> RolledBa
     let mut found = vec![0; lines.bytes.len() + LOOK_BEHIND_BYTES];
     let found = match file.read_full_at(&mut found, start) {
         Ok(len) => found.get(..len).unwrap_or_default(),
-        Err(error) => return unreadable(file, start, written, error),
+        Err(error) => return unreadable(file, lines, start, written, error),
     };
     // The place where most of ours stands: where it was to land, or behind a line of somebody else's.
     let boundaries = found.iter().enumerate().filter(|(_, byte)| **byte == LF).map(|(lf, _)| lf + 1);
@@ -130,7 +140,7 @@ fn leave(file: &File, lines: &Lines<'_>, start: u64, written: usize) -> RolledBa
         // If the system said that it took nothing, what looks like a piece of ours may be somebody else's: it is not cut.
         return take_back(file, lines, left.start, found.get(at..).unwrap_or_default(), Rollback::Fence);
     }
-    let error = fence(file, b"").err();
+    let error = fence(file, is_scalar(last_line(found))).err();
     // Of several units, a later one may be whole behind a first one that is spoilt; the next look at the file tells, not this one.
     let rest = match lines.ends.len() - whole {
         1 => Rest::Fragment(left.start + keep as u64..left.start + ours.max(written) as u64),
@@ -153,23 +163,60 @@ fn is_whole(line: &[u8]) -> bool {
     matches!(judged, Some(Judged::Sealed(_) | Judged::Plain(_) | Judged::Blank))
 }
 
-/// The bytes cannot be read back. If some were taken, an LF behind them does no harm: at worst it is a blank line.
-fn unreadable(file: &File, start: u64, written: usize, error: io::Error) -> RolledBack {
-    let unfenced = written > 0 && fence(file, b"").is_err();
+/// The bytes cannot be read back. If some were taken, what ends them does no harm: at worst it is a blank line.
+fn unreadable(file: &File, lines: &Lines<'_>, start: u64, written: usize, error: io::Error) -> RolledBack {
+    let fragment = last_line(lines.bytes.get(..written).unwrap_or_default());
+    let unfenced = written > 0 && fence(file, is_scalar(fragment)).is_err();
     RolledBack { start, whole: 0, rest: Rest::Unknown, unfenced, error: Some(error) }
 }
 
-/// Ends a fragment so that what follows starts on a fresh line. One that would be a record by itself, as `12` of `1234` is, gets a `#` before the
-/// LF; so none ever becomes one.
-pub(crate) fn fence(file: &File, fragment: &[u8]) -> io::Result<()> {
-    let scalar = matches!(json::validate(fragment), Ok(valid) if matches!(valid.kind, json::Kind::Number | json::Kind::Literal));
-    let mut fence: &[u8] = if scalar { b"#\n" } else { b"\n" };
+/// Settles an append whose bytes stand behind a stranger's fragment: nothing counts as whole, since the first line is glued.
+pub(crate) fn roll_back_glued(file: &File, lines: &Lines<'_>, start: u64, written: usize, how: Rollback) -> RolledBack {
+    let mut found = vec![0; lines.bytes.len() + 1];
+    match file.read_full_at(&mut found, start) {
+        Ok(len) => found.truncate(len),
+        Err(error) => return unreadable(file, lines, start, written, error),
+    }
+    if how == Rollback::Cut && lines.bytes.starts_with(&found) && file.cut(start).is_ok() {
+        return RolledBack { start, whole: 0, rest: Rest::Nothing, unfenced: false, error: None };
+    }
+    let error = fence(file, false).err();
+    let rest = match lines.ends.len() {
+        1 => Rest::Fragment(start..start + common(&found, lines.bytes).max(written) as u64),
+        _ => Rest::Unknown,
+    };
+    RolledBack { start, whole: 0, rest, unfenced: error.is_some(), error }
+}
+
+/// The bytes after the last LF.
+fn last_line(bytes: &[u8]) -> &[u8] {
+    bytes.iter().rposition(|byte| *byte == LF).map_or(bytes, |lf| bytes.get(lf + 1..).unwrap_or_default())
+}
+
+/// A fragment that would be a record by itself, as `12` of `1234` is.
+fn is_scalar(fragment: &[u8]) -> bool {
+    matches!(json::validate(fragment), Ok(valid) if matches!(valid.kind, json::Kind::Number | json::Kind::Literal))
+}
+
+/// Ends whatever the file ends in.
+pub(crate) fn fence_end(file: &File) -> io::Result<()> {
+    let size = file.size()?;
+    let from = size.saturating_sub(SCALAR_BYTES_MAX);
+    let mut end = vec![0; usize::try_from(size - from).unwrap_or_default()];
+    let read = file.read_full_at(&mut end, from)?;
+    fence(file, is_scalar(last_line(end.get(..read).unwrap_or_default())))
+}
+
+/// No number that anybody means is longer.
+const SCALAR_BYTES_MAX: u64 = 4 << 10;
+
+/// Ends a fragment with an LF, so that what follows starts on a fresh line. `spoil`: with a `#` before the LF, so that it never becomes a record.
+pub(crate) fn fence(file: &File, spoil: bool) -> io::Result<()> {
+    let mut fence: &[u8] = if spoil { b"#\n" } else { b"\n" };
     while !fence.is_empty() {
-        match file.write(fence) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => fence = fence.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match uninterrupted(|| file.write(fence))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => fence = fence.get(written..).unwrap_or_default(),
         }
     }
     Ok(())

@@ -5,7 +5,10 @@
 
 use std::{io, ops::Range};
 
-use crate::{format::LF, sys::File};
+use crate::{
+    format::LF,
+    sys::{File, uninterrupted},
+};
 
 /// The bytes asked for in one read. Larger buffers are slower: a fresh allocation of 128 KiB starts just past a page boundary, where the kernel
 /// copies at a fifth of the speed.
@@ -135,7 +138,7 @@ impl Scanner {
         let room = self.buffer.get_mut(self.kept.end..).unwrap_or_default();
         let room = room.len().min(wanted).min(self.chunk.max(self.kept.end));
         let room = self.buffer.get_mut(self.kept.end..self.kept.end + room).unwrap_or_default();
-        let read = read_some(file, room, at)?;
+        let read = uninterrupted(|| file.read_at(room, at))?;
         self.kept.end += read;
         Ok(read)
     }
@@ -158,15 +161,6 @@ impl Scanner {
                 continue;
             }
             return Ok(Span { start, end: self.offset, terminated: found.is_some(), too_long: true });
-        }
-    }
-}
-
-fn read_some(file: &File, into: &mut [u8], offset: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(into, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
         }
     }
 }

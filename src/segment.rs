@@ -15,7 +15,7 @@ use crate::{
     },
     position::Position,
     seek::Stretch,
-    sys::{Disk, File, FileId},
+    sys::{Disk, File, FileId, FileKind},
 };
 
 /// How often the path may name another file by the time the directory is listed, before opening gives up.
@@ -200,7 +200,8 @@ pub(crate) fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<Arch
     for name in place.dir.names().map_err(failed)? {
         let Some(found) = name::parse_archived(&place.name, &name) else { continue };
         let id = place.dir.id_of(&name).map_err(failed)?;
-        if id.is_some() && id != active {
+        let is_file = place.disk.kind(&place.path.with_file_name(&name)).map_err(failed)? == Some(FileKind::Regular);
+        if is_file && id != active {
             archived.push(found);
         }
     }

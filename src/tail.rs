@@ -23,6 +23,7 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Result},
     format::{
         BOM, SEQ_MAX,
+        line::Framed,
         seal::Seal,
         tail,
         verdict::{Code, Judged, Verdict},
@@ -176,7 +177,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     if !may_cut {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
         if tail.start < size {
-            rollback::fence(file, &rest).map_err(failed)?;
+            rollback::fence(file, last == Last::Torn && is_record(&rest)).map_err(failed)?;
             repair.terminated = terminate && tail.rest_end == size;
             repair.fenced = !repair.terminated;
         }
@@ -184,11 +185,16 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     } else if !nothing_to_cut {
         cut.make(active, rules, &mut repair)?;
     } else if terminate {
-        rollback::fence(file, b"").map_err(failed)?;
+        rollback::fence(file, false).map_err(failed)?;
         file.sync_data().map_err(failed)?;
         repair.terminated = true;
     }
     Ok(Settled { end: file.size().map_err(failed)?, repair })
+}
+
+/// Whether readers would take these bytes for a record, had they an LF.
+fn is_record(text: &[u8]) -> bool {
+    matches!(Judged::of(&Framed::new(text, false)), Judged::Sealed(_) | Judged::Plain(_))
 }
 
 /// A range at the end of a file that is moved to quarantine.
@@ -234,7 +240,7 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     }
     // Crash here: a whole last record may lack its LF, which the next opener writes.
     if !edits.added.is_empty() {
-        rollback::fence(&active.file, b"").map_err(failed)?;
+        rollback::fence(&active.file, false).map_err(failed)?;
     }
     active.file.sync_data().map_err(failed)?;
     tracing::warn!(path = %active.place.path.display(), from = cut, to = size, %id, "moved the end of the file to quarantine");

@@ -34,6 +34,20 @@ pub(crate) enum FileKind {
     Special,
 }
 
+/// How often a call is made again that a signal interrupted: enough for any storm of signals, and yet no hang.
+const INTERRUPTIONS_MAX: usize = 1000;
+
+/// Makes a call again while a signal interrupts it.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..INTERRUPTIONS_MAX {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+    call()
+}
+
 /// A process, as far as the system tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
@@ -279,11 +293,9 @@ impl File {
     pub(crate) fn read_full_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match uninterrupted(|| self.read_at(rest, offset + filled as u64))? {
+                0 => break,
+                read => filled += read,
             }
         }
         Ok(filled)

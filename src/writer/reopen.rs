@@ -17,7 +17,7 @@ use crate::{
     format::{LF, verdict::Verdict},
     judge::Found,
     scan::{Scanner, Span},
-    sys::File,
+    sys::{File, uninterrupted},
 };
 
 /// Why the writer refuses to append.
@@ -115,11 +115,9 @@ impl Writer {
 fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        match file.write_at(rest, offset + written as u64) {
-            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
-            Ok(taken) => written += taken,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match uninterrupted(|| file.write_at(rest, offset + written as u64))? {
+            0 => return Err(std::io::ErrorKind::WriteZero.into()),
+            taken => written += taken,
         }
     }
     Ok(())
