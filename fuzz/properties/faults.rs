@@ -43,7 +43,8 @@ fn fault(choices: &mut Choices<'_>) -> Fault {
     let at = if choices.below(6) == 1 && errno != EINTR { at.and_later() } else { at };
     let how = match choices.below(4) {
         0 => How::Errno(errno),
-        1 => How::Short(choices.below(120)),
+        // A read that moves nothing would say that the file ends there.
+        1 => How::Short(1 + choices.below(120)),
         // A call that moved bytes does not say that it was interrupted.
         2 => How::ErrorAfter { bytes: choices.below(200), errno: if errno == EINTR { EIO } else { errno } },
         _ => How::SyncFailsAndDrops(errno),
