@@ -77,43 +77,44 @@ pub(crate) fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usi
 
 /// What was found is a strict prefix of our own bytes, and the file ends right after it.
 fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Rollback) -> RolledBack {
-    let all = RolledBack { start, whole: lines.ends.len(), rest: Rest::Nothing, unfenced: false, error: None };
-    let lacks_lf = found.len() + 1 == lines.bytes.len();
-    if lacks_lf && complete(file, lines, start) {
-        return all;
-    }
     let (whole, keep) = lines.whole_within(found.len());
-    let kept = RolledBack { start, whole, rest: Rest::Nothing, unfenced: false, error: None };
+    let standing = |whole| RolledBack { start, whole, rest: Rest::Nothing, unfenced: false, error: None };
+    let kept = standing(whole);
     if keep == found.len() {
         return kept;
+    }
+    // A unit that lacks only its LF is whole with it, and an LF that fences it off would make it so unsaid.
+    let with_lf = lines.bytes.get(..=found.len()).filter(|_| lines.ends.contains(&(found.len() + 1)));
+    if with_lf.is_some_and(|ours| complete(file, ours, start)) {
+        return standing(whole + 1);
     }
     let fragment = start + keep as u64..start + found.len() as u64;
     let error = match how {
         // What stands behind our bytes since they were looked at stays.
-        _ if lacks_lf && !file.size().is_ok_and(|size| size == fragment.end) => None,
+        _ if with_lf.is_some() && !file.size().is_ok_and(|size| size == fragment.end) => None,
         Rollback::Cut => match file.cut(fragment.start) {
             Ok(()) => return kept,
             Err(error) => Some(error),
         },
         Rollback::Fence => None,
     };
-    match fence(file, !lacks_lf && is_scalar(last_line(found))) {
-        Ok(()) if lacks_lf && is_there(file, lines, start) => all,
+    match fence(file, with_lf.is_none() && is_scalar(last_line(found))) {
+        Ok(()) if with_lf.is_some_and(|ours| is_there(file, ours, start)) => standing(whole + 1),
         Ok(()) => RolledBack { rest: Rest::Fragment(fragment), error, ..kept },
         Err(fencing) => RolledBack { rest: Rest::Fragment(fragment), unfenced: true, error: error.or(Some(fencing)), ..kept },
     }
 }
 
 /// Writes the LF that is all that is missing; `false` if the lines are not whole for it, as when a stranger wrote before the LF did.
-fn complete(file: &File, lines: &Lines<'_>, start: u64) -> bool {
+fn complete(file: &File, ours: &[u8], start: u64) -> bool {
     // An error may be told of an LF that is there after all, and then a follower may have seen the line: the file is asked in any case.
     let written = fence(file, false);
-    (written.is_ok() && file.position().is_ok_and(|end| end == start + lines.bytes.len() as u64)) || is_there(file, lines, start)
+    (written.is_ok() && file.position().is_ok_and(|end| end == start + ours.len() as u64)) || is_there(file, ours, start)
 }
 
-fn is_there(file: &File, lines: &Lines<'_>, start: u64) -> bool {
-    let mut found = vec![0; lines.bytes.len()];
-    file.read_full_at(&mut found, start).is_ok_and(|len| len == found.len()) && found == lines.bytes
+fn is_there(file: &File, ours: &[u8], start: u64) -> bool {
+    let mut found = vec![0; ours.len()];
+    file.read_full_at(&mut found, start).is_ok_and(|len| len == found.len()) && found == ours
 }
 
 /// Somebody else's bytes stand among or in front of ours: every byte stays.

@@ -38,11 +38,13 @@ pub fn faults(bytes: &[u8]) {
 fn fault(choices: &mut Choices<'_>) -> Fault {
     let kind = choices.of(&FAILING);
     let at = if choices.below(2) == 0 { OpMatch::nth(choices.below(250)) } else { OpMatch::nth_of(kind, choices.below(12)) };
-    let at = if choices.below(6) == 1 { at.and_later() } else { at };
     let errno = choices.of(&ERRNOS);
+    // A call that is interrupted for ever is tried for ever.
+    let at = if choices.below(6) == 1 && errno != EINTR { at.and_later() } else { at };
     let how = match choices.below(4) {
         0 => How::Errno(errno),
-        1 => How::Short(choices.below(120)),
+        // A read that moves nothing would say that the file ends there.
+        1 => How::Short(1 + choices.below(120)),
         // A call that moved bytes does not say that it was interrupted.
         2 => How::ErrorAfter { bytes: choices.below(200), errno: if errno == EINTR { EIO } else { errno } },
         _ => How::SyncFailsAndDrops(errno),

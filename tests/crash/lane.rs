@@ -10,5 +10,5 @@ pub(crate) fn pick<T>(bounded: T, long: T) -> T {
 /// Says that something could not be tried here, and why.
 pub(crate) fn skip(what: &str, why: &str) {
     static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-    println!("skipped {}: {what}: {why}", SKIPPED.fetch_add(1, Ordering::Relaxed) + 1);
+    println!("skipped: {what}: {why} ({} so far)", SKIPPED.fetch_add(1, Ordering::Relaxed) + 1);
 }

@@ -25,8 +25,8 @@ const NEXT: &str = "{\"after\":\"the power cut\"}";
 fn cut_power_before(index: usize, manner: Manner, script: &[Step], states: &Arc<AtomicU64>) {
     let disk = SimDisk::new();
     disk.write_file("/j/other", "").unwrap();
-    // At every byte in the long lane; otherwise so that it takes a minute, without optimisation too.
-    let bounds = Bounds::every(lane::pick(if cfg!(debug_assertions) { 61 } else { 11 }, 1));
+    // At every byte in the long lane; otherwise so that it takes a few minutes, or without optimisation one.
+    let bounds = Bounds::every(lane::pick(if cfg!(debug_assertions) { 61 } else { 2 }, 1));
     let mut recorder = Recorder::new(&disk, manner);
     let ledger: Ledger = recorder.ledger.clone();
     let counted = states.clone();

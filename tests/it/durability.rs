@@ -209,6 +209,22 @@ fn only_the_lf_missing_is_no_failure() {
     assert_eq!(disk.read_file(PATH).unwrap(), b"1234\n");
 }
 
+/// Of several records written at once, one that lacked only its LF was said not to be in the file, and the LF that fenced it off made it whole.
+#[test]
+fn of_several_records_one_that_lacks_only_its_lf_is_there() {
+    for rollback in [Rollback::Cut, Rollback::Fence] {
+        let disk = disk();
+        let mut writer = options(&disk, Durability::Os).rollback(rollback).open(PATH).unwrap();
+        let mut records = Batch::new();
+        records.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap();
+        let bytes = "{\"n\":1,\"_seq\":1,\"_crc\":\"24c82b73\"}".len();
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::ErrorAfter { bytes, errno: 5 } });
+        let (appended, result) = writer.append_all(&records);
+        assert_eq!((appended.len(), result.unwrap_err().left()), (1, &Left::Nothing), "{rollback:?}");
+        assert_eq!(disk.read_file(PATH).unwrap(), b"{\"n\":1,\"_seq\":1,\"_crc\":\"24c82b73\"}\n");
+    }
+}
+
 /// F36: without room for the quarantine nothing is cut, and the error says so.
 #[test]
 fn without_room_for_the_quarantine_nothing_is_cut() {
