@@ -22,7 +22,7 @@ fn appended(path: &Path, records: &[String]) -> usize {
     count
 }
 
-/// F07, X-16: a limit on the size of files is an error with a name, and nothing of the record stays.
+/// F07, S2-16, X-16: a limit on the size of files is an error with a name, and nothing of the record stays.
 #[test]
 fn a_file_size_limit_is_told_and_nothing_is_torn() {
     if !is_installed("prlimit") {
