@@ -61,7 +61,7 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
         match write(file, &bytes, end, fenced) {
             Ok(Written::Contiguous { start }) => return Ok(Landed { start: start + fenced as u64, fragment }),
             Ok(Written::Glued(ours)) if how == Rollback::Cut && is_last(file, &ours) && file.cut(ours.start).is_ok() => {
-                // All of it was ours, and the last of the file: as if it had not been written, but for the stranger's fragment before it.
+                // All of it was ours, and the last of the file. Crash here: as if it had not been written, and the stranger's fragment is a torn tail.
                 end = ours.start;
             }
             Ok(Written::Glued(mixed) | Written::Mixed { range: mixed, .. }) if lines.ends.len() == 1 => {

@@ -267,7 +267,7 @@ impl Writer {
                 let whole = lines.ends.len();
                 let end = landed.start + lines.bytes.len() as u64;
                 let crc = self.encoded.lasts.last().map(|last| last.crc);
-                let next_seq = known.next_seq + self.encoded.records() as u64;
+                let next_seq = self.next_after(known, self.encoded.records());
                 self.known = Some(Known { end, next_seq, crc: crc.filter(|_| self.form == Form::Sealed) });
                 self.given = next_seq;
                 self.unproved.add(landed.start..end, crc.unwrap_or_default());
@@ -291,11 +291,19 @@ impl Writer {
                     self.is_dirty = true;
                     if let Some(last) = whole.checked_sub(1).and_then(|last| self.encoded.lasts.get(last)) {
                         self.unproved.add(start..self.written, last.crc);
-                        self.given = known.next_seq + last.through as u64;
+                        self.given = self.next_after(known, last.through);
                     }
                 }
                 (Landing { start, whole, fragment, ..landing }, Err(self.stopped(failed, known.end)))
             }
+        }
+    }
+
+    /// The number after so many records; still none in plain form.
+    fn next_after(&self, known: Known, records: usize) -> u64 {
+        match self.form {
+            Form::Sealed => known.next_seq + records as u64,
+            Form::Plain => 0,
         }
     }
 

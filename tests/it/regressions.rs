@@ -144,6 +144,20 @@ fn a_number_is_given_once_whatever_becomes_of_the_file() {
     assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(7), "deleted");
 }
 
+/// A sealed journal got a gap as long as the plain file that it replaced, because records without numbers had been counted as numbers.
+#[test]
+fn records_without_numbers_use_up_none() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, "{\"n\":0}\n").unwrap();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    for _ in 0..9 {
+        assert_eq!(writer.append(&json!({})).unwrap().seq(), None);
+    }
+    disk.write_file("/j/sealed", FIRST).unwrap();
+    disk.rename("/j/sealed", PATH).unwrap();
+    assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(2));
+}
+
 /// A header was missing, because the file held nothing but half a batch, which was taken out. C30, C31.
 #[test]
 fn the_first_record_is_decided_on_after_the_repair() {
