@@ -117,6 +117,8 @@
 //! | Where do removed bytes go, and how do they come back? | `src/quarantine.rs`; [`undo_repair`], `src/undo.rs` |
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
+//! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
+//! | How is a small file replaced? | `src/generations.rs` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
 //! | Is the file whole? | [`verify`](fn@verify), `src/verify/` |
@@ -151,11 +153,14 @@ mod active;
 mod append;
 #[cfg(feature = "tokio")]
 mod async_writer;
+mod checkpoint;
 mod damage;
 mod edits;
 mod encode;
 mod error;
+mod fingerprint;
 pub mod format;
+mod generations;
 mod group_commit;
 mod judge;
 mod lock;
@@ -190,6 +195,7 @@ pub use sys::sim;
 
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
+pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
