@@ -315,7 +315,7 @@ pub(crate) fn consumers(disk: &Disk, dir: &Path) -> Result<Vec<PathBuf>> {
         Ok::<_, io::Error>(is_there(generations::Which::Current)? || is_there(generations::Which::Previous)?)
     };
     match disk.kind(dir).map_err(failed)? {
-        None => return Err(failed(io::ErrorKind::NotFound.into())),
+        None => return Err(failed(rustix::io::Errno::NOENT.into())),
         _ if is_one(dir).map_err(failed)? => return Ok(vec![dir.to_owned()]),
         _ => {}
     }
