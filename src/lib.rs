@@ -118,6 +118,7 @@
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
+//! | How is state saved, and taken up again? | [`Snapshot`], `src/snapshot/` |
 //! | How is a small file replaced? | `src/generations.rs` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
@@ -179,6 +180,7 @@ mod scan;
 mod seek;
 mod segment;
 mod shared_writer;
+mod snapshot;
 mod swap;
 mod sys;
 mod tail;
@@ -214,6 +216,7 @@ pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Spac
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use shared_writer::SharedWriter;
+pub use snapshot::{RestoredState, SNAPSHOT_BYTES_MAX_DEFAULT, Snapshot, SnapshotInfo, SnapshotObserver, inspect_snapshot};
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};

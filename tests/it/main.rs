@@ -23,6 +23,8 @@ mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
+#[cfg(feature = "sim")]
+mod snapshot;
 mod support;
 mod undo;
 mod verify;
