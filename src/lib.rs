@@ -171,6 +171,7 @@ mod resume;
 mod rollback;
 mod salvage;
 mod scan;
+mod seeded;
 mod seek;
 mod segment;
 mod shared_writer;
