@@ -49,6 +49,8 @@ pub enum Code {
     TooLong,
     /// A good CRC over seal members that this version does not know.
     NewerFormat,
+    /// A part of a compressed file that cannot be decompressed.
+    Unreadable,
     /// Numbers are missing.
     SeqGap,
     /// A number is lower than one before it.
@@ -96,6 +98,7 @@ impl Code {
             Code::Glued => "glued",
             Code::TooLong => "too-long",
             Code::NewerFormat => "newer-format",
+            Code::Unreadable => "unreadable",
             Code::SeqGap => "seq-gap",
             Code::SeqRegression => "seq-regression",
             Code::SeqDuplicate => "seq-duplicate",
@@ -112,7 +115,7 @@ impl Code {
     pub fn severity(self) -> Severity {
         match self {
             Code::TornTail | Code::OpenBatch | Code::CrcMismatch | Code::NotJson | Code::NotUtf8 | Code::NulRun => Severity::Error,
-            Code::Spliced | Code::Glued | Code::TooLong | Code::NewerFormat => Severity::Error,
+            Code::Spliced | Code::Glued | Code::TooLong | Code::NewerFormat | Code::Unreadable => Severity::Error,
             Code::Unterminated | Code::SeqGap | Code::SeqRegression | Code::SeqDuplicate | Code::Duplicate => Severity::Warning,
             Code::InFlight | Code::Bom | Code::Crlf | Code::Blank | Code::PlainInSealed | Code::LoneSurrogate => Severity::Notice,
         }
