@@ -106,6 +106,7 @@
 //!
 //! | the question | the answer |
 //! |---|---|
+//! | How do I get there from what I have? | [`guide::migrating`] |
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
@@ -163,6 +164,7 @@ mod encode;
 mod error;
 pub mod format;
 mod group_commit;
+pub mod guide;
 mod judge;
 mod lock;
 mod neighbours;
