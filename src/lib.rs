@@ -119,6 +119,8 @@
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
+//! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
+//! | How is a small file replaced? | `src/generations.rs` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
 //! | Is the file whole? | [`verify`](fn@verify), `src/verify/` |
@@ -158,11 +160,14 @@ mod async_writer;
 #[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
+mod checkpoint;
 mod damage;
 mod edits;
 mod encode;
 mod error;
+mod fingerprint;
 pub mod format;
+mod generations;
 mod group_commit;
 pub mod guide;
 mod judge;
@@ -199,6 +204,7 @@ pub use sys::sim;
 
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
+pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};

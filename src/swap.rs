@@ -45,10 +45,10 @@ pub(crate) struct Successor {
 
 /// A file that is removed again unless it has come to its place.
 #[derive(Debug)]
-struct Temporary {
-    disk: Disk,
-    path: PathBuf,
-    is_installed: bool,
+pub(crate) struct Temporary {
+    pub(crate) disk: Disk,
+    pub(crate) path: PathBuf,
+    pub(crate) is_installed: bool,
 }
 
 impl Drop for Temporary {

@@ -195,6 +195,16 @@ impl Disk {
         on_disk!(self, replace::remove_file(path), sim => sim.remove_file(path))
     }
 
+    /// Creates a directory that only its owner may use; fails if the name is taken.
+    pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
+        on_disk!(self, dir::create(path), sim => sim.create_dir(path))
+    }
+
+    /// The one absolute path of what is there, every link followed.
+    pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        on_disk!(self, std::fs::canonicalize(path), sim => sim.canonical(path))
+    }
+
     pub(crate) fn open_dir(&self, path: &Path) -> io::Result<Dir> {
         on_disk!(self, dir::RealDir::open(path).map(Dir::Real), sim => sim.open_dir(path).map(Dir::Sim))
     }
