@@ -142,6 +142,7 @@ pub(crate) enum Attempt {
     Repair,
     RepairTail,
     RollBack,
+    Rotate,
     Sync,
     UndoRepair,
 }
@@ -166,6 +167,7 @@ impl Attempt {
             Attempt::Repair => ("repair", ""),
             Attempt::RepairTail => ("repair the tail of", ""),
             Attempt::RollBack => ("roll back a failed append to", ""),
+            Attempt::Rotate => ("rotate", ""),
             Attempt::Sync => ("sync", ""),
             Attempt::UndoRepair => ("undo the last repair of", ""),
         }

@@ -7,15 +7,12 @@
 use std::{io, path::Path, sync::Arc};
 
 use crate::{
-    active::{self, Place, REPLACED_MAX},
+    active::{self, Active, Place, REPLACED_MAX},
     error::{Attempt, Error, ErrorKind, Result},
-    format::{
-        LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT,
-        name::{self, ArchivedName},
-    },
-    position::Position,
+    format::{LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT, name::ArchivedName},
+    position::{Origin, Position},
     seek::Stretch,
-    sys::{Disk, File, FileId, FileKind},
+    sys::{Disk, File},
 };
 
 /// One open segment.
@@ -33,7 +30,11 @@ pub(crate) struct Segment {
 impl Segment {
     /// The position of a byte of the file.
     pub(crate) fn position(&self, offset: u64) -> Position {
-        Position::new(self.number, offset.saturating_sub(self.start))
+        self.origin().position(offset)
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { segment: self.number, start: self.start }
     }
 
     /// Bytes that belong to this segment alone.
@@ -53,7 +54,7 @@ impl Segment {
 /// The segments of one journal, as they were at one moment.
 #[derive(Debug)]
 pub(crate) struct Segments {
-    place: Place,
+    place: Arc<Place>,
     /// Ascending, each number once.
     archived: Vec<ArchivedName>,
     /// `None` after a crash in the middle of a rotation; the archived segments are the whole journal then.
@@ -65,7 +66,7 @@ pub(crate) struct Segments {
 impl Segments {
     /// Opens the active segment and lists the others. `whole` says whether those are to be read.
     pub(crate) fn open(disk: &Disk, path: &Path, whole: bool) -> Result<Segments> {
-        let place = Place::find(disk, path, Attempt::OpenToRead)?;
+        let place = Arc::new(Place::find(disk, path, Attempt::OpenToRead)?);
         let failed = |error| Error::io(Attempt::OpenToRead, &place.path, error);
         for _ in 0..REPLACED_MAX {
             let (file, missing) = match disk.open_read(&place.path) {
@@ -74,7 +75,7 @@ impl Segments {
                 Err(error) => return Err(failed(error)),
             };
             let id = file.as_ref().map(File::id).transpose().map_err(failed)?;
-            let archived = archived(&place, id)?;
+            let archived = place.archived(id)?;
             if place.dir.id_of(&place.name).map_err(failed)? != id {
                 continue;
             }
@@ -82,10 +83,24 @@ impl Segments {
                 return Err(failed(missing));
             }
             let mut segments = Segments { place, archived, active: None, whole };
-            segments.active = file.map(|file| segments.active_segment(file)).transpose()?;
+            segments.active = file.map(|file| segments.active_segment(Arc::new(file))).transpose()?;
             return Ok(segments);
         }
         Err(active::replaced_again(Attempt::OpenToRead, path))
+    }
+
+    /// Those of a journal whose active segment is open already, and locked.
+    pub(crate) fn beside(active: &Active) -> Result<Segments> {
+        let place = Arc::clone(&active.place);
+        let mut segments = Segments { archived: place.archived(Some(active.id))?, place, active: None, whole: false };
+        segments.active = Some(segments.active_segment(Arc::clone(&active.file))?);
+        segments.whole = true;
+        Ok(segments)
+    }
+
+    /// Where the active segment's positions are counted from.
+    pub(crate) fn active_origin(&self) -> Origin {
+        self.active.as_ref().map_or(Origin { segment: self.active_number(), start: 0 }, Segment::origin)
     }
 
     /// The number of the active segment, whether it exists or not: one more than that of the newest archived one.
@@ -148,10 +163,10 @@ impl Segments {
         Error::new(ErrorKind::Pruned, Attempt::Read).on(&self.place.path).detail(format!("segment {number} is no longer kept"))
     }
 
-    fn active_segment(&self, file: File) -> Result<Segment> {
+    fn active_segment(&self, file: Arc<File>) -> Result<Segment> {
         let path: Arc<Path> = self.place.path.as_path().into();
         let end = file.size().map_err(|error| Error::io(Attempt::OpenToRead, &path, error))?;
-        let mut active = Segment { number: self.active_number(), path, file: Arc::new(file), start: 0, end };
+        let mut active = Segment { number: self.active_number(), path, file, start: 0, end };
         // The active segment can be read alone even if the one before it cannot be read; then duplicates are not told.
         let newest = self.archived.last().filter(|newest| self.whole || !newest.compressed);
         active.start = self.own_start(&active, newest)?;
@@ -159,9 +174,8 @@ impl Segments {
     }
 
     fn open_archived(&self, named: ArchivedName) -> Result<Segment> {
-        let path = self.place.path.with_file_name(name::archived(&self.place.name, named.number));
+        let path = self.place.path_of(named);
         if named.compressed {
-            let path = name::compressed(&path);
             let cause = io::Error::new(io::ErrorKind::Unsupported, "compressed segments cannot be read yet");
             return Err(Error::io(Attempt::OpenToRead, &path, cause));
         }
@@ -191,22 +205,4 @@ impl Segments {
         let copy = lines.first_from(last.seal.seq).map_err(failed)?;
         Ok(copy.filter(|copy| copy.is(last.seal.seq, last.seal.crc)).map_or(0, |copy| copy.span.end))
     }
-}
-
-/// The archived segments in the journal's directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the
-/// active file is none of them: a rotation is half done.
-pub(crate) fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
-    let failed = |error| Error::io(Attempt::List, &place.path, error).detail("its directory");
-    let mut archived = Vec::new();
-    for name in place.dir.names().map_err(failed)? {
-        let Some(found) = name::parse_archived(&place.name, &name) else { continue };
-        let id = place.dir.id_of(&name).map_err(failed)?;
-        let is_file = place.disk.kind(&place.path.with_file_name(&name)).map_err(failed)? == Some(FileKind::Regular);
-        if is_file && id != active {
-            archived.push(found);
-        }
-    }
-    archived.sort();
-    archived.dedup_by_key(|found| found.number);
-    Ok(archived)
 }

@@ -15,6 +15,7 @@ use std::{
     ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// A file's identity on this machine while it exists.
@@ -145,6 +146,11 @@ impl Disk {
         on_disk!(self, replace::replace(old, new), sim => sim.replace(old, new))
     }
 
+    /// Renames a file; fails if the new name is taken.
+    pub(crate) fn rename_new(&self, old: &Path, new: &Path) -> io::Result<()> {
+        on_disk!(self, replace::rename_new(old, new), sim => sim.rename_new(old, new))
+    }
+
     /// Gives a file a second name; fails if that is taken.
     pub(crate) fn hard_link(&self, old: &Path, new: &Path) -> io::Result<()> {
         on_disk!(self, replace::hard_link(old, new), sim => sim.hard_link(old, new))
@@ -203,6 +209,15 @@ impl File {
     /// The permission bits of the file.
     pub(crate) fn mode(&self) -> io::Result<u32> {
         on_handle!(File, self, file => file.mode())
+    }
+
+    /// How long ago the file was created; `None` if the system does not tell. A clock that was set back since makes it no time at all.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        match self {
+            File::Real(file) => file.age(),
+            #[cfg(feature = "sim")]
+            File::Sim(_) => None,
+        }
     }
 
     /// How many names the file has.
