@@ -22,7 +22,9 @@ use crate::{
 };
 
 /// One piece of work for the worker: does it with the writer, if the journal could be opened, and returns whether that failed.
-pub(super) struct Chore(Box<dyn FnOnce(Result<&mut Writer>) -> Result<()> + Send>);
+pub(super) struct Chore(Box<Work>);
+
+type Work = dyn FnOnce(Result<&mut Writer>) -> Result<()> + Send;
 
 impl Chore {
     pub(super) fn run(self, writer: Result<&mut Writer>) -> Result<()> {
