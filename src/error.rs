@@ -92,7 +92,7 @@ pub enum ErrorKind {
     Shrunk,
     /// The path is a directory, a device or a FIFO.
     NotAFile,
-    /// The file is compressed; decompress it first.
+    /// The file is compressed, which is only ever read, or this build lacks the feature to read it.
     Compressed,
     /// The file, its directory or its file system may only be read.
     ReadOnly,

@@ -118,6 +118,7 @@
 //! | How does a segment become an archived one? | [`rotate`](fn@rotate), `src/rotate.rs` |
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
+//! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
 //! | Is the file whole? | [`verify`](fn@verify), `src/verify/` |
@@ -126,7 +127,9 @@
 //! # Features
 //!
 //! - `tokio`, the only one that is on by default: `AsyncWriter` and the futures.
-//! - `cli`: the command `untorn`.
+//! - `zstd` and `gzip`: compressed journals and segments are read like plain ones. They are told by their bytes, not by their names. Files of zstd
+//!   frames with a seek table are read in place; any other is decompressed on opening, into a temporary file that has no name.
+//! - `cli`: the command `untorn`, with both.
 //! - `sim`: an in-memory disk whose every call can fail and whose power can be cut, for tests; outside SemVer.
 //!
 //! # Limits
@@ -152,6 +155,9 @@ mod active;
 mod append;
 #[cfg(feature = "tokio")]
 mod async_writer;
+#[cfg(feature = "zstd")]
+#[allow(dead_code, reason = "archiving is its user")]
+mod compressor;
 mod damage;
 mod edits;
 mod encode;
@@ -173,6 +179,7 @@ mod rollback;
 mod rotate;
 mod salvage;
 mod scan;
+mod seeded;
 mod seek;
 mod segment;
 mod shared_writer;

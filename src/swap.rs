@@ -30,6 +30,7 @@ use crate::{
     active::{Active, Place},
     error::{Attempt, Error, ErrorKind, Result},
     format::name,
+    seeded,
     sys::{Disk, File, FileId},
 };
 
@@ -152,7 +153,9 @@ impl Successor {
         let (attempt, disk) = (self.attempt, self.active.place.disk.clone());
         let journal = self.active.place.path.clone();
         let failed = |error| Error::io(attempt, &journal, error);
-        self.fresh.file.sync_data().map_err(failed)?;
+        if !seeded::bug("swapped-before-sync") {
+            self.fresh.file.sync_data().map_err(failed)?;
+        }
         let backup = backup.map(|id| self.back_up(id)).transpose().map_err(failed)?;
         let installed = self.rename().inspect_err(|_| {
             if let Some(Err(error)) = backup.as_ref().map(|backup| disk.remove_file(backup)) {

@@ -35,6 +35,7 @@ use crate::{
     rollback::{self, Rollback},
     salvage,
     scan::{self, Backward},
+    seeded,
     sys::File,
     words,
 };
@@ -170,7 +171,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         Some(from) => OpenBatch::find(file, from, &tail, last, rules.line_bytes_max).map_err(failed)?,
         None => None,
     };
-    if tail.start == size && open_batch.is_none() {
+    if tail.start == size && open_batch.is_none() || seeded::bug("glue") {
         return Ok(Settled { end: size, repair: TailRepair::default() });
     }
     let terminate = matches!(last, Last::Record(_) | Last::Glued);
@@ -180,7 +181,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         cut = Cut { at: from, terminate: false, batch_end: Some(batch_end), ..cut };
     }
     let nothing_to_cut = cut.at == size;
-    let may_cut = nothing_to_cut || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
+    let may_cut = nothing_to_cut || seeded::bug("fence-cuts") || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
     let mut repair = TailRepair { open_batch: open_batch.is_some() && (cut.batch_end.is_none() || !may_cut), ..TailRepair::default() };
     if !may_cut {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
@@ -241,7 +242,11 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     let mode = active.file.mode().map_err(failed)?;
     let trace = edits.trace_of_cut(&active.file, cut).map_err(failed)?;
     let plan = Plan { before_len: size, edits, trace };
-    let id = quarantine::keep(&active.place.disk, quarantine, mode, &active.file, &plan)?;
+    let id = if seeded::bug("cut-without-quarantine") {
+        String::new()
+    } else {
+        quarantine::keep(&active.place.disk, quarantine, mode, &active.file, &plan)?
+    };
     // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
     if cut < size {
         active.file.cut(cut).map_err(failed)?;

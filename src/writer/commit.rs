@@ -24,7 +24,7 @@ use crate::{
     position::{Appended, Mark, Origin, Position},
     rollback::Rest,
     rotate::Age,
-    scan,
+    scan, seeded,
     tail::{self, Numbers, Rules},
 };
 
@@ -344,6 +344,7 @@ impl Writer {
     /// Syncs as the durability asks for.
     pub(super) fn settle_durability(&mut self, durability: Durability) -> Result<()> {
         match durability {
+            Durability::Sync if seeded::bug("acknowledged-before-sync") => Ok(()),
             Durability::Sync => self.sync_now(),
             Durability::Interval(every) if self.last_sync.elapsed() >= every => self.sync_now(),
             Durability::Interval(_) | Durability::Os => Ok(()),
@@ -352,7 +353,11 @@ impl Writer {
 
     /// Syncs once. A failure poisons the writer: a second sync could say yes without the bytes being on the disk.
     pub(crate) fn sync_now(&mut self) -> Result<()> {
-        match self.active.file.sync_data() {
+        let synced = match self.active.file.sync_data() {
+            Err(_) if seeded::bug("sync-retried") => self.active.file.sync_data(),
+            synced => synced,
+        };
+        match synced {
             Ok(()) => {
                 self.synced = self.written;
                 self.unproved.clear();

@@ -170,6 +170,9 @@ impl Survey {
             // Whoever created the file may have died before its name was durable.
             active.sync_dir()?;
         }
+        if let Some(compression) = file.compression().map_err(failed)? {
+            return Err(Error::new(ErrorKind::Compressed, Attempt::OpenToAppend).on(&active.place.path).detail(compression.refusal()));
+        }
         let boundary = scan::boundary_before(file, size).map_err(failed)?;
         let from = scan::boundary_before(file, boundary.saturating_sub(options.window_bytes)).map_err(failed)?;
         let mut walk = Walk::default();

@@ -11,6 +11,8 @@
 )]
 
 mod append;
+#[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
+mod compressed;
 #[cfg(feature = "sim")]
 mod durability;
 #[cfg(all(feature = "sim", feature = "tokio"))]
