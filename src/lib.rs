@@ -116,6 +116,7 @@
 //! | What does opening change on my disk? | [`TailRepair`], `src/tail.rs` |
 //! | What does a repair change, and how? | [`RepairPlan`], `src/repair.rs`; `src/swap.rs` for a file that is replaced |
 //! | Where do removed bytes go, and how do they come back? | `src/quarantine.rs`; [`undo_repair`], `src/undo.rs` |
+//! | How does a segment become an archived one? | [`rotate`](fn@rotate), `src/rotate.rs` |
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
@@ -182,6 +183,7 @@ mod reader;
 mod repair;
 mod resume;
 mod rollback;
+mod rotate;
 mod salvage;
 mod scan;
 mod seeded;
@@ -222,12 +224,13 @@ pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
+pub use rotate::Rotated;
 pub use shared_writer::SharedWriter;
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};
 pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
-pub use writer::{Durability, Format, Options, Writer};
+pub use writer::{Durability, Format, Options, Writer, rotate};
 
 /// The examples of the README are run with the tests.
 #[cfg(doctest)]

@@ -30,7 +30,7 @@ use crate::{
         verdict::{Code, Judged, Verdict},
     },
     judge::Found,
-    position::Position,
+    position::{Origin, Position},
     quarantine::{self, Plan},
     rollback::{self, Rollback},
     salvage,
@@ -54,7 +54,7 @@ pub enum Unterminated {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules<'a> {
     pub(crate) quarantine: &'a Path,
-    pub(crate) segment: u64,
+    pub(crate) origin: Origin,
     /// In a sealed journal, the boundary from which on lines were not looked at before; `None` in plain form, which has neither numbers nor batches.
     pub(crate) numbered_from: Option<u64>,
     pub(crate) line_bytes_max: u64,
@@ -225,7 +225,7 @@ impl Cut {
         let reason = removed.first().map_or(self.reason, |first| first.reason);
         let added = self.terminate.then_some(self.at).into_iter().collect();
         take_off(active, rules.quarantine, &Edits { removed, added }, self.end)?;
-        repair.removed = Some((Position::new(rules.segment, self.at), Position::new(rules.segment, self.end)));
+        repair.removed = Some((rules.origin.position(self.at), rules.origin.position(self.end)));
         repair.reason = Some(reason);
         repair.quarantine = Some(rules.quarantine.to_owned());
         repair.terminated = self.terminate;
