@@ -158,10 +158,10 @@ mod active;
 mod append;
 #[cfg(feature = "tokio")]
 mod async_writer;
+mod checkpoint;
 #[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
-mod checkpoint;
 mod damage;
 mod edits;
 mod encode;
