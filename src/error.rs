@@ -92,7 +92,7 @@ pub enum ErrorKind {
     Shrunk,
     /// The path is a directory, a device or a FIFO.
     NotAFile,
-    /// The file is compressed; decompress it first.
+    /// The file is compressed, which is only ever read, or this build lacks the feature to read it.
     Compressed,
     /// The file, its directory or its file system may only be read.
     ReadOnly,
@@ -144,6 +144,7 @@ pub(crate) enum Attempt {
     Repair,
     RepairTail,
     RollBack,
+    Rotate,
     SaveCheckpoint,
     SaveSnapshot,
     Sync,
@@ -175,6 +176,7 @@ impl Attempt {
             Attempt::ReadSnapshot => ("read the snapshot", ""),
             Attempt::SaveSnapshot => ("save the snapshot", ""),
             Attempt::SaveCheckpoint => ("save the checkpoint", ""),
+            Attempt::Rotate => ("rotate", ""),
             Attempt::Sync => ("sync", ""),
             Attempt::UndoRepair => ("undo the last repair of", ""),
             Attempt::UseCheckpoints => ("use the checkpoints in", ""),

@@ -11,6 +11,8 @@
 )]
 
 mod append;
+#[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
+mod compressed;
 #[cfg(feature = "sim")]
 mod durability;
 #[cfg(all(feature = "sim", feature = "tokio"))]
@@ -25,6 +27,7 @@ mod regressions;
 mod repair;
 #[cfg(feature = "sim")]
 mod snapshot;
+mod rotate;
 mod support;
 mod undo;
 mod verify;

@@ -116,7 +116,6 @@ impl SimDisk {
     }
 
     /// Renames a file; fails if the new name is taken.
-    #[cfg(test)]
     pub(crate) fn rename_new(&self, old: &Path, new: &Path) -> io::Result<()> {
         self.op(Op::new(OpKind::Rename, old), |state, _| state.content.rename(old, new, Taken::Refuse))
     }
