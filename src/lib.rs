@@ -155,6 +155,7 @@ mod damage;
 mod edits;
 mod encode;
 mod error;
+mod follow;
 pub mod format;
 mod group_commit;
 mod judge;
@@ -193,6 +194,7 @@ pub use async_writer::{AsyncWriter, Pending};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
+pub use follow::{FollowEvent, FollowOptions, Followed, Follower, Payload, Stopper};
 pub use format::{
     json::Invalid as InvalidJson,
     verdict::{Code, Severity, Verdict},

@@ -143,6 +143,23 @@ impl Segments {
         Ok(segment)
     }
 
+    /// The number of the archived segment that is this file.
+    pub(crate) fn number_of(&self, id: FileId) -> Result<Option<u64>> {
+        for archived in self.archived.iter().rev().filter(|archived| !archived.compressed) {
+            let name = name::archived(&self.place.name, archived.number);
+            let failed = |error| Error::io(Attempt::List, &self.place.path, error).detail("its directory");
+            if self.place.dir.id_of(&name).map_err(failed)? == Some(id) {
+                return Ok(Some(archived.number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the path of the active segment names now.
+    pub(crate) fn named(&self) -> Result<Option<FileId>> {
+        self.place.dir.id_of(&self.place.name).map_err(|error| Error::io(Attempt::Read, &self.place.path, error))
+    }
+
     /// The error for a segment that is no longer there.
     pub(crate) fn pruned(&self, number: u64) -> Error {
         Error::new(ErrorKind::Pruned, Attempt::Read).on(&self.place.path).detail(format!("segment {number} is no longer kept"))

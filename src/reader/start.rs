@@ -13,7 +13,7 @@ use crate::{
 use super::{batch, line, options::Start};
 
 /// The segment, and the byte of its file, at which reading starts.
-pub(super) fn find(segments: &Segments, start: Start, line_bytes_max: u64) -> Result<(Segment, u64)> {
+pub(crate) fn find(segments: &Segments, start: Start, line_bytes_max: u64) -> Result<(Segment, u64)> {
     let search = Search { segments, line_bytes_max };
     match start {
         Start::Beginning => segments.oldest().map(at_start),

@@ -13,6 +13,8 @@
 mod append;
 #[cfg(feature = "sim")]
 mod durability;
+#[cfg(feature = "sim")]
+mod follow;
 #[cfg(all(feature = "sim", feature = "tokio"))]
 mod group_commit;
 #[cfg(feature = "sim")]
