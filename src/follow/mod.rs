@@ -32,7 +32,6 @@ use self::{
     stop::Bell,
 };
 use crate::{error::Result, position::Mark, reader::Start};
-pub(crate) use options::POLL_EVERY_DEFAULT;
 
 /// After the time to wait is over, so many steps are still taken if each has brought the next record nearer.
 const LATE_STEPS_MAX: u32 = 1000;
@@ -68,7 +67,7 @@ pub struct Follower {
     poll_every: Duration,
     given: Option<Mark>,
     #[cfg(feature = "notify")]
-    notice: Option<Arc<notice::Notice>>,
+    _notice: Option<notice::Notice>,
 }
 
 impl Follower {
@@ -90,7 +89,7 @@ impl Follower {
         let bell = Arc::new(Bell::default());
         Follower {
             #[cfg(feature = "notify")]
-            notice: notice::Notice::of(pursuit.path(), &bell).map(Arc::new),
+            _notice: notice::Notice::of(pursuit.disk(), pursuit.path(), &bell),
             given: pursuit.last(),
             pursuit: Some(pursuit),
             #[cfg(feature = "tokio")]

@@ -5,6 +5,7 @@ use std::{ffi::OsStr, path::Path, sync::Arc};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::stop::Bell;
+use crate::sys::Disk;
 
 /// Rings a bell while it is kept.
 #[derive(Debug)]
@@ -14,19 +15,22 @@ pub(crate) struct Notice {
 
 impl Notice {
     /// Watches the directory of a journal for changes of the file of that name; `None` where the system cannot do that.
-    pub(crate) fn of(path: &Path, bell: &Arc<Bell>) -> Option<Notice> {
+    pub(crate) fn of(disk: &Disk, path: &Path, bell: &Arc<Bell>) -> Option<Notice> {
         let name = path.file_name()?.to_owned();
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let is_of_it = move |path: &Path| path.file_name() == Some::<&OsStr>(&name);
-        Notice::new(dir, bell, move |event| event.paths.iter().any(|path| is_of_it(path)))
+        Notice::new(disk, dir, bell, move |event| event.paths.iter().any(|path| is_of_it(path)))
     }
 
     /// Watches a directory for changes of any file in it.
-    pub(crate) fn of_dir(dir: &Path, bell: &Arc<Bell>) -> Option<Notice> {
-        Notice::new(dir, bell, |_| true)
+    pub(crate) fn of_dir(disk: &Disk, dir: &Path, bell: &Arc<Bell>) -> Option<Notice> {
+        Notice::new(disk, dir, bell, |_| true)
     }
 
-    fn new(dir: &Path, bell: &Arc<Bell>, is_of_it: impl Fn(&Event) -> bool + Send + 'static) -> Option<Notice> {
+    fn new(disk: &Disk, dir: &Path, bell: &Arc<Bell>, is_of_it: impl Fn(&Event) -> bool + Send + 'static) -> Option<Notice> {
+        if !disk.is_real() {
+            return None;
+        }
         let bell = Arc::clone(bell);
         let told = move |event: notify::Result<Event>| match event {
             // Opening and reading, by us too, changes nothing.

@@ -102,6 +102,10 @@ impl Pursuit {
         self.live.segment()
     }
 
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
     /// The journal's path, with a link followed.
     pub(crate) fn path(&self) -> &Path {
         self.segments.path()

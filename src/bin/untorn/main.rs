@@ -7,6 +7,7 @@ mod args;
 mod cmd;
 mod exit;
 mod finding;
+mod following;
 mod input;
 mod interrupt;
 mod journals;
