@@ -92,7 +92,7 @@ pub enum ErrorKind {
     Shrunk,
     /// The path is a directory, a device or a FIFO.
     NotAFile,
-    /// The file is compressed; decompress it first.
+    /// The file is compressed, which is only ever read, or this build lacks the feature to read it.
     Compressed,
     /// The file, its directory or its file system may only be read.
     ReadOnly,
@@ -139,12 +139,16 @@ pub(crate) enum Attempt {
     PlanRepair,
     Quarantine,
     Read,
+    ReadCheckpoint,
     Reopen,
     Repair,
     RepairTail,
     RollBack,
+    SaveCheckpoint,
+    Rotate,
     Sync,
     UndoRepair,
+    UseCheckpoints,
 }
 
 impl Attempt {
@@ -164,12 +168,16 @@ impl Attempt {
             Attempt::PlanRepair => ("plan a repair of", ""),
             Attempt::Quarantine => ("keep removed bytes in", ""),
             Attempt::Read => ("read", ""),
+            Attempt::ReadCheckpoint => ("read the checkpoint", ""),
             Attempt::Reopen => ("reopen", ""),
             Attempt::Repair => ("repair", ""),
             Attempt::RepairTail => ("repair the tail of", ""),
             Attempt::RollBack => ("roll back a failed append to", ""),
+            Attempt::SaveCheckpoint => ("save the checkpoint", ""),
+            Attempt::Rotate => ("rotate", ""),
             Attempt::Sync => ("sync", ""),
             Attempt::UndoRepair => ("undo the last repair of", ""),
+            Attempt::UseCheckpoints => ("use the checkpoints in", ""),
         }
     }
 }

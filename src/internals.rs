@@ -2,6 +2,8 @@
 
 use std::{io, ops::Range, path::Path};
 
+#[cfg(feature = "zstd")]
+use crate::compressor::Compressor;
 use crate::{
     Report, VerifyOptions,
     format::seal::{self, Opening},
@@ -68,4 +70,13 @@ pub fn salvage(line: &[u8], healthy: &[&[u8]], after: Option<u64>, before: Optio
 /// Verifies a file that is given to the threads in chunks of so many bytes.
 pub fn verify_in_chunks(options: &mut VerifyOptions, path: &Path, chunk_bytes: u64) -> crate::Result<Report> {
     options.chunk_bytes(chunk_bytes).run(path, &mut |_| std::ops::ControlFlow::Continue(()))
+}
+
+/// Writes a new file that holds `bytes` as an archived segment that is compressed does, and gives its length.
+#[cfg(feature = "zstd")]
+pub fn compress(path: &Path, bytes: &[u8]) -> io::Result<u64> {
+    let file = Disk::default().create_append(path, 0o600)?;
+    let mut compressor = Compressor::new(&file)?;
+    compressor.write(bytes)?;
+    compressor.finish()
 }

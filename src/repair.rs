@@ -12,7 +12,6 @@ mod batch;
 mod find;
 
 use std::{
-    io,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -163,8 +162,8 @@ impl RepairOptions {
         let place = Place::find(&self.disk, path.as_ref(), Attempt::PlanRepair)?;
         let failed = |error| Error::io(Attempt::PlanRepair, &place.path, error);
         let file = self.disk.open_read(&place.path).map_err(failed)?;
-        if let Some(detail) = compression(&file).map_err(failed)? {
-            return Err(Error::new(ErrorKind::Compressed, Attempt::PlanRepair).on(&place.path).detail(detail));
+        if let Some(compression) = file.compression().map_err(failed)? {
+            return Err(Error::new(ErrorKind::Compressed, Attempt::PlanRepair).on(&place.path).detail(compression.refusal()));
         }
         let (id, len) = (file.id().map_err(failed)?, file.size().map_err(failed)?);
         let damage = self.find(&file, len).map_err(|refusal| refusal.told_of(Attempt::PlanRepair, &place.path))?;
@@ -181,17 +180,6 @@ impl RepairOptions {
     pub(crate) fn quarantine_of(&self, journal: &Path) -> PathBuf {
         self.quarantine.clone().unwrap_or_else(|| name::quarantine(journal))
     }
-}
-
-/// What no line of ours begins with: see RFC 8878 and RFC 1952.
-fn compression(file: &File) -> io::Result<Option<&'static str>> {
-    let mut magic = [0; 4];
-    let read = file.read_full_at(&mut magic, 0)?;
-    Ok(match magic.get(..read) {
-        Some([0x28, 0xB5, 0x2F, 0xFD]) => Some("it is compressed; decompress it first, as with `zstd -d`"),
-        Some([0x1F, 0x8B, ..]) => Some("it is compressed; decompress it first, as with `gzip -d`"),
-        _ => None,
-    })
 }
 
 impl Refusal {

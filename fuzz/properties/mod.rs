@@ -15,6 +15,7 @@
 mod faults;
 mod lines;
 mod open;
+mod repair;
 mod salvage;
 mod seal;
 mod verdict;
@@ -33,6 +34,7 @@ pub use self::{
     faults::faults,
     lines::{backward, forward},
     open::open,
+    repair::repair,
     salvage::salvage,
     seal::seal,
     verdict::verdict,
@@ -42,11 +44,12 @@ pub use self::{
 type Property = fn(&[u8]);
 
 /// Each property, by the name of its target and of its seeds' directory.
-pub const ALL: [(&str, Property); 8] = [
+pub const ALL: [(&str, Property); 9] = [
     ("backward", backward),
     ("faults", faults),
     ("forward", forward),
     ("open", open),
+    ("repair", repair),
     ("salvage", salvage),
     ("seal", seal),
     ("verdict", verdict),

@@ -15,7 +15,7 @@ pub(crate) mod pursuit;
 pub(crate) mod stop;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,7 +31,14 @@ use self::{
     pursuit::{Pursuit, Step},
     stop::Bell,
 };
-use crate::{error::Result, position::Mark, reader::Start};
+use crate::{
+    checkpoint::{Checkpoint, Identity, Restored},
+    error::Result,
+    position::Mark,
+    reader::Start,
+    segment::Segments,
+    sys::Disk,
+};
 
 /// After the time to wait is over, so many steps are still taken if each has brought the next record nearer.
 const LATE_STEPS_MAX: u32 = 1000;
@@ -66,6 +73,9 @@ pub struct Follower {
     bell: Arc<Bell>,
     poll_every: Duration,
     given: Option<Mark>,
+    restored: Option<Restored>,
+    disk: Disk,
+    path: PathBuf,
     #[cfg(feature = "notify")]
     _notice: Option<notice::Notice>,
 }
@@ -91,6 +101,9 @@ impl Follower {
             #[cfg(feature = "notify")]
             _notice: notice::Notice::of(pursuit.disk(), pursuit.path(), &bell),
             given: pursuit.last(),
+            restored: pursuit.restored().cloned(),
+            disk: pursuit.disk().clone(),
+            path: pursuit.path().to_owned(),
             pursuit: Some(pursuit),
             #[cfg(feature = "tokio")]
             pump: None,
@@ -159,6 +172,33 @@ impl Follower {
     /// The line of the record given last, or of the one before the place where following began: [`Start::After`] goes on behind it.
     pub fn mark(&self) -> Option<Mark> {
         self.given
+    }
+
+    /// A value to take following up with, after a restart too: behind the record given last.
+    ///
+    /// It proves itself, so it may be kept anywhere. [`Start::Checkpoint`] goes on there, and [`restored`](Follower::restored) says how that went.
+    ///
+    /// # Durability
+    ///
+    /// The record itself may not be durable yet. Sync the journal before the checkpoint is stored, as a [`Consumer`](crate::Consumer) does; else a
+    /// power cut may take the record and leave the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        match &self.given {
+            Some(mark) => Checkpoint::on(&self.disk, &self.path, mark),
+            None => {
+                let segments = Segments::open(&self.disk, &self.path, true)?;
+                Ok(Checkpoint::of(&Identity::of(&segments, &segments.newest()?)?, None, 0))
+            }
+        }
+    }
+
+    /// How the checkpoint of [`Start::Checkpoint`] was taken up; `None` after any other start.
+    pub fn restored(&self) -> Option<&Restored> {
+        self.restored.as_ref()
     }
 
     /// How many bytes of an unfinished line, or batch, were seen at the end of the file. While tasks wait for it, nothing is told.

@@ -60,7 +60,7 @@ impl FollowOptions {
     ///
     /// If there is no such journal, the path is no regular file, or the system fails; and as told for each [`Start`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Follower> {
-        let pursuit = Pursuit::open(&self.disk, path.as_ref(), self.start, self.line_bytes_max)?;
+        let pursuit = Pursuit::open(&self.disk, path.as_ref(), &self.start, self.line_bytes_max)?;
         Ok(Follower::new(pursuit, self.poll_every))
     }
 }

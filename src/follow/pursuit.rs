@@ -16,11 +16,15 @@ use super::{
     live::{Live, Look},
 };
 use crate::{
+    checkpoint::Restored,
     error::{Attempt, Error, ErrorKind, Result},
     format::verdict::{Code, Verdict},
     judge::Found,
     position::{Mark, Position},
-    reader::{Record, Start, line, start},
+    reader::{
+        Record, Start, line,
+        start::{self, Started},
+    },
     scan::Backward,
     segment::{Segment, Segments},
     sys::{Disk, FileId, FileKind},
@@ -60,6 +64,7 @@ pub(crate) struct Pursuit {
     /// The file being read.
     id: FileId,
     stage: Stage,
+    restored: Option<Restored>,
     /// The last record met: where reading goes on in another file.
     last: Option<Mark>,
     /// Records with a smaller number are not wanted.
@@ -69,22 +74,22 @@ pub(crate) struct Pursuit {
 }
 
 impl Pursuit {
-    pub(crate) fn open(disk: &Disk, path: &Path, start: Start, line_bytes_max: u64) -> Result<Pursuit> {
+    pub(crate) fn open(disk: &Disk, path: &Path, start: &Start, line_bytes_max: u64) -> Result<Pursuit> {
         let segments = Segments::open(disk, path, true)?;
-        let (segment, offset) = start::find(&segments, start, line_bytes_max)?;
+        let Started { segment, offset, restored } = start::find(&segments, start, line_bytes_max)?;
         let from_seq = match start {
-            Start::Seq(seq) => Some(seq),
+            Start::Seq(seq) => Some(*seq),
             _ => None,
         };
         let last = match start {
-            Start::After(mark) => Some(mark),
+            Start::After(mark) => Some(*mark),
             _ => record_before(&segment, offset, line_bytes_max)?,
         };
         let id = id_of(&segment)?;
         let live = live(segment, offset, line_bytes_max)?;
         let target = target(disk, path);
         let (disk, path, events) = (disk.clone(), path.to_owned(), VecDeque::new());
-        Ok(Pursuit { disk, path, target, segments, live, id, stage: Stage::Reading, last, from_seq, events, line_bytes_max })
+        Ok(Pursuit { disk, path, target, segments, live, id, stage: Stage::Reading, restored, last, from_seq, events, line_bytes_max })
     }
 
     /// Just past the last line met.
@@ -100,6 +105,11 @@ impl Pursuit {
     /// The segment being read.
     pub(crate) fn segment(&self) -> &Segment {
         self.live.segment()
+    }
+
+    /// How a checkpoint was taken up.
+    pub(crate) fn restored(&self) -> Option<&Restored> {
+        self.restored.as_ref()
     }
 
     pub(crate) fn disk(&self) -> &Disk {
@@ -294,8 +304,8 @@ impl Pursuit {
     /// last value says which.
     fn resume_in(&self, segments: &Segments, last: Option<Mark>) -> Result<(Segment, u64, bool)> {
         if let Some(last) = last {
-            match start::find(segments, Start::After(last), self.line_bytes_max) {
-                Ok((segment, offset)) => return Ok((segment, offset, true)),
+            match start::find(segments, &Start::After(last), self.line_bytes_max) {
+                Ok(Started { segment, offset, .. }) => return Ok((segment, offset, true)),
                 Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Pruned) => {}
                 Err(error) => return Err(error),
             }

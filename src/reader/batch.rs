@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::{format::seal::Seal, judge::Found, scan::Scanner, sys::File};
+use crate::{format::seal::Seal, judge::Found, scan::Scanner, seeded, sys::File};
 
 /// The batch met last, and what was found out about it.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,8 @@ impl Batch {
             }
             before = line;
         }
-        Ok(Batch { last: seal.batch_end(), met: seal.seq, is_whole: before.more == 0, is_unfinished })
+        let is_whole = before.more == 0 || seeded::bug("open-batch-given-out");
+        Ok(Batch { last: seal.batch_end(), met: seal.seq, is_whole, is_unfinished })
     }
 
     /// Whether `seal` is of a later line of this batch.

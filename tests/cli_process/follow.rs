@@ -114,7 +114,6 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     assert_eq!(tail.next(), "1");
     let Tail { mut child, stdout } = tail;
     drop(stdout);
-    write(&place.path(), "2\n");
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""));

@@ -11,6 +11,8 @@
 )]
 
 mod append;
+#[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
+mod compressed;
 #[cfg(feature = "sim")]
 mod durability;
 #[cfg(feature = "sim")]
@@ -25,6 +27,7 @@ mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
+mod rotate;
 mod support;
 mod undo;
 mod verify;

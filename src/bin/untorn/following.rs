@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use crate::{
     exit::{Exit, Stop},
     finding::Head,
     interrupt,
-    output::Output,
+    output::{self, Output},
     records::{self, Form, Printed},
     say,
     text::{Shown, count},
@@ -24,6 +24,9 @@ const WAITING_MAX: usize = 256;
 
 /// After so long, an unfinished line is told of.
 const PENDING_FOR: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether anybody still reads.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a journal that cannot be read is left alone before the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -114,9 +117,11 @@ fn tell(news: &Receiver<News>, told: &mut [Told], form: Form, output: &mut Outpu
             Ok(next) => next,
             Err(TryRecvError::Empty) => {
                 output.flush()?;
-                match news.recv() {
+                match news.recv_timeout(LOOK_EVERY) {
                     Ok(next) => next,
-                    Err(_) => return Ok(()),
+                    Err(RecvTimeoutError::Timeout) if output::is_unread() => return Err(Stop::Unread),
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 }
             }
             Err(TryRecvError::Disconnected) => return output.flush(),

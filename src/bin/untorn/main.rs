@@ -5,6 +5,7 @@
 
 mod args;
 mod cmd;
+mod compressed;
 mod exit;
 mod finding;
 mod following;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use untorn::{Action, ErrorKind, Process, RepairMethod, RepairOptions, RepairPlan, Repaired, Undone, Unterminated, VerifyOptions, What};
 
 use crate::{
-    args,
+    args, compressed,
     exit::{Exit, Failure, Stop, help},
     interrupt, journals,
     new_file::NewFile,
@@ -111,6 +111,8 @@ enum Outcome {
     /// Left alone, because of who is at work on it.
     Live(RepairPlan, Process),
     Undone(Undone),
+    /// Compressed, so it is not looked at.
+    LeftOut,
 }
 
 /// A repair that was done.
@@ -134,10 +136,10 @@ impl Run<'_> {
         let mut exit = self.exit;
         let mut last = None;
         for file in files {
-            let told = self.file(&source, &file).and_then(|outcome| self.tell(&source, &file, &outcome).map(|exit| (exit, outcome)));
+            let told = self.file(&source, &file, target).and_then(|outcome| self.tell(&source, &file, &outcome).map(|exit| (exit, outcome)));
             self.totals.failed += u64::from(matches!(told, Err(Stop::Failed(_) | Stop::Told)));
             exit = exit.and(told.map(|(exit, outcome)| {
-                if !matches!(outcome, Outcome::Clean(_)) {
+                if !matches!(outcome, Outcome::Clean(_) | Outcome::LeftOut) {
                     last = Some(outcome);
                 }
                 exit
@@ -167,14 +169,19 @@ impl Run<'_> {
             }
             Source::Stdin(_) => vec![path],
         };
-        if self.args.output.is_some() && (files.len() > 1 || self.args.files.len() > 1) {
+        let plain = files.iter().filter(|file| compressed::of_file(file).is_none()).count();
+        if self.args.output.is_some() && (plain > 1 || self.args.files.len() > 1) {
             say::message("`--output` is for one file; name one segment at a time");
             return Err(Stop::Told);
         }
         Ok((source, files))
     }
 
-    fn file(&self, source: &Source, file: &Path) -> Result<Outcome, Stop> {
+    fn file(&self, source: &Source, file: &Path, target: &OsStr) -> Result<Outcome, Stop> {
+        let is_named = file == Path::new(target) && !self.args.recursive;
+        if !is_named && compressed::of_file(file).is_some() {
+            return Ok(Outcome::LeftOut);
+        }
         let outcome = match &self.args.output {
             Some(out) => {
                 let new = NewFile::at(out)?;
@@ -285,6 +292,15 @@ impl Run<'_> {
                 }
                 Exit::Done
             }
+            Outcome::LeftOut => {
+                self.totals.left_out += 1;
+                match (is_told, is_row) {
+                    (true, true) => repairs::left_out_row(name),
+                    (true, false) => repairs::left_out(name),
+                    (false, _) => {}
+                }
+                Exit::Done
+            }
             Outcome::Live(plan, process) => {
                 self.totals.live += 1;
                 if is_told {
@@ -320,6 +336,7 @@ impl Run<'_> {
                 self.output.json(&Told { verified: done.verified.is_clean(), ..Told::done(path, &done.repaired) })?;
             }
             Outcome::Undone(undone) => self.output.json(&TakenBack::of(path, undone))?,
+            Outcome::LeftOut => self.output.json(&Told { schema: Told::SCHEMA, path, compressed: true, ..Told::default() })?,
         }
         self.output.flush()
     }
@@ -402,6 +419,9 @@ struct Told {
     remaining: u64,
     /// Somebody is at work on the file, so it was left alone.
     live: bool,
+    /// It is compressed, so it was left out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    compressed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<String>,
     /// Whether the file was found clean afterwards, if it was looked at.

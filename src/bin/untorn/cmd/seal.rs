@@ -13,7 +13,7 @@ use serde::Serialize;
 use untorn::{Batch, Durability, Error, ErrorKind, Format, Lock, LockWait, Reader, Verdict, Writer};
 
 use crate::{
-    args,
+    args, compressed,
     exit::{Exit, Failure, Stop, help},
     interrupt,
     new_file::NewFile,
@@ -91,6 +91,7 @@ fn convert(args: &Args, form: Format) -> Result<Exit, Stop> {
     interrupt::end_between_steps();
     let new = NewFile::at(&args.out)?;
     let source = Source::open(&args.from)?;
+    refuse_compressed(&source)?;
     // Its directory goes with it, whatever happens.
     let copied = interrupt::unbroken(|| Copy::new(args, &source, &new, form)?.run(args.skip_damage))?;
     let Copied { records, skipped_bytes, exit } = copied;
@@ -112,6 +113,15 @@ fn convert(args: &Args, form: Format) -> Result<Exit, Stop> {
         say::lines(format_args!("{path}: {}, {format}, {}, {}{numbers}", good("written"), count(bytes, "byte"), count(records, "record")));
     }
     Ok(exit)
+}
+
+/// Compressed segments of a journal are converted with it; a journal that is itself compressed is not, since nobody appends to it.
+fn refuse_compressed(source: &Source) -> Result<(), Stop> {
+    let Some(kind) = compressed::of_file(source.path()) else { return Ok(()) };
+    let path = source.name(source.path());
+    say::message(Shown(format_args!("cannot convert `{}`: it is compressed", path.display())));
+    say::hint(format_args!("`{} {}` gives the records in it", kind.undo, text::quoted(path)));
+    Err(Stop::Told)
 }
 
 /// A copy that is being written.
