@@ -131,6 +131,7 @@ pub(crate) enum Attempt {
     Decode,
     Encode,
     Flush,
+    Follow,
     List,
     Lock,
     OpenToAppend,
@@ -158,6 +159,7 @@ impl Attempt {
             Attempt::Close => ("close", ""),
             Attempt::Decode => ("decode a record of", ""),
             Attempt::Encode => ("encode a record", ""),
+            Attempt::Follow => ("follow", ""),
             Attempt::Flush => ("flush what is queued for", ""),
             Attempt::List => ("list", ""),
             Attempt::Lock => ("lock", ""),
@@ -238,6 +240,11 @@ impl Error {
 
     pub(crate) fn rolling_back(self, rollback: Error) -> Error {
         self.with(|inner| inner.rollback = Some(rollback))
+    }
+
+    /// Whether what was looked for does not exist.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(&self.0.cause, Some(Cause::Io(cause)) if cause.kind() == io::ErrorKind::NotFound)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Error {

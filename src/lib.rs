@@ -167,6 +167,7 @@ mod edits;
 mod encode;
 mod error;
 mod fingerprint;
+mod follow;
 pub mod format;
 mod generations;
 mod group_commit;
@@ -210,6 +211,7 @@ pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoin
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
+pub use follow::{FollowEvent, FollowOptions, Followed, Follower, Payload, Stopper};
 pub use format::{
     json::Invalid as InvalidJson,
     verdict::{Code, Severity, Verdict},

@@ -153,6 +153,12 @@ macro_rules! on_file {
 }
 
 impl Disk {
+    /// Whether what happens on it is known to the system.
+    #[cfg(feature = "notify")]
+    pub(crate) fn is_real(&self) -> bool {
+        on_disk!(self, true, _sim => false)
+    }
+
     /// What the path names, links not followed; `None` if nothing.
     pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         on_disk!(self, dir::kind(path), sim => sim.kind(path))

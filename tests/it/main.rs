@@ -15,6 +15,8 @@ mod append;
 mod compressed;
 #[cfg(feature = "sim")]
 mod durability;
+#[cfg(feature = "sim")]
+mod follow;
 #[cfg(all(feature = "sim", feature = "tokio"))]
 mod group_commit;
 #[cfg(feature = "sim")]
