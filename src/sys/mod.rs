@@ -207,6 +207,11 @@ impl Disk {
         on_disk!(self, replace::remove_file(path), sim => sim.remove_file(path))
     }
 
+    /// Tells one disk from another in this process; all clones of a disk are the same.
+    pub(crate) fn key(&self) -> usize {
+        on_disk!(self, 0, sim => sim.key())
+    }
+
     /// Creates a directory that only its owner may use; fails if the name is taken.
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
         on_disk!(self, dir::create(path), sim => sim.create_dir(path))

@@ -27,6 +27,8 @@ mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
+#[cfg(feature = "sim")]
+mod snapshot;
 mod rotate;
 mod support;
 mod undo;
