@@ -14,10 +14,11 @@ use tokio::task::coop;
 
 use crate::{
     encode::Batch,
-    error::{Error, Result},
-    group_commit::{Discarded, DurableThrough, Entering, Handle, Order, Outcome, Queued, Reopened, Settling, Watching, WriterState},
+    error::{Attempt, Error, Result},
+    group_commit::{Chored, Discarded, DurableThrough, Entering, Handle, Order, Outcome, Queued, Reopened, Settling, Watching, WriterState},
     opening::Opening,
     position::{Appended, Position},
+    rotate::Rotated,
     shared_writer::{SharedWriter, closed},
     writer::{Durability, Options, Writer},
 };
@@ -219,6 +220,23 @@ impl AsyncWriter {
         Pending(Wait::Durable(Watching::new(&self.0, DurableThrough(end)), std::convert::identity))
     }
 
+    /// Rotates when all that was queued before is written: see [`Writer::rotate`](crate::Writer::rotate).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedWriter::rotate`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while records are queued before it, nothing happens; after that the journal is rotated all the same.
+    pub fn rotate(&self) -> Pending<Rotated> {
+        self.chore(Attempt::Rotate, Writer::rotate)
+    }
+
+    fn chore<T: Send + 'static>(&self, attempt: Attempt, work: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static) -> Pending<T> {
+        Pending(Wait::Chore(Chored::new(&self.0, attempt, work)))
+    }
+
     /// Opens the journal anew after a failure, and goes on with what is queued.
     ///
     /// # Errors
@@ -305,6 +323,7 @@ enum Wait<T> {
     Reopen(Watching<Reopened>, fn(()) -> T),
     Durable(Watching<DurableThrough>, fn(()) -> T),
     Discard(Watching<Discarded>, fn(Batch) -> T),
+    Chore(Chored<T>),
 }
 
 impl<T> Pending<T> {
@@ -330,6 +349,7 @@ impl<T> Future for Pending<T> {
             Wait::Reopen(watching, told) => Pin::new(watching).poll(cx).map_ok(told),
             Wait::Durable(watching, told) => Pin::new(watching).poll(cx).map_ok(told),
             Wait::Discard(watching, told) => Pin::new(watching).poll(cx).map(|left| Ok(told(left))),
+            Wait::Chore(chored) => Pin::new(chored).poll(cx),
         };
         if polled.is_ready() {
             budget.made_progress();
@@ -346,6 +366,7 @@ impl<T> fmt::Debug for Pending<T> {
             Wait::Reopen(watching, _) => watching,
             Wait::Durable(watching, _) => watching,
             Wait::Discard(watching, _) => watching,
+            Wait::Chore(_) => return f.write_str("Pending(Chore)"),
         };
         f.debug_tuple("Pending").field(wait).finish()
     }

@@ -138,12 +138,16 @@ pub(crate) enum Attempt {
     PlanRepair,
     Quarantine,
     Read,
+    ReadCheckpoint,
     Reopen,
     Repair,
     RepairTail,
     RollBack,
+    SaveCheckpoint,
+    Rotate,
     Sync,
     UndoRepair,
+    UseCheckpoints,
 }
 
 impl Attempt {
@@ -162,12 +166,16 @@ impl Attempt {
             Attempt::PlanRepair => ("plan a repair of", ""),
             Attempt::Quarantine => ("keep removed bytes in", ""),
             Attempt::Read => ("read", ""),
+            Attempt::ReadCheckpoint => ("read the checkpoint", ""),
             Attempt::Reopen => ("reopen", ""),
             Attempt::Repair => ("repair", ""),
             Attempt::RepairTail => ("repair the tail of", ""),
             Attempt::RollBack => ("roll back a failed append to", ""),
+            Attempt::SaveCheckpoint => ("save the checkpoint", ""),
+            Attempt::Rotate => ("rotate", ""),
             Attempt::Sync => ("sync", ""),
             Attempt::UndoRepair => ("undo the last repair of", ""),
+            Attempt::UseCheckpoints => ("use the checkpoints in", ""),
         }
     }
 }

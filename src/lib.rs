@@ -106,6 +106,7 @@
 //!
 //! | the question | the answer |
 //! |---|---|
+//! | How do I get there from what I have? | [`guide::migrating`] |
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
@@ -115,9 +116,12 @@
 //! | What does opening change on my disk? | [`TailRepair`], `src/tail.rs` |
 //! | What does a repair change, and how? | [`RepairPlan`], `src/repair.rs`; `src/swap.rs` for a file that is replaced |
 //! | Where do removed bytes go, and how do they come back? | `src/quarantine.rs`; [`undo_repair`], `src/undo.rs` |
+//! | How does a segment become an archived one? | [`rotate`](fn@rotate), `src/rotate.rs` |
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
+//! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
+//! | How is a small file replaced? | `src/generations.rs` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
 //! | Is the file whole? | [`verify`](fn@verify), `src/verify/` |
@@ -154,6 +158,7 @@ mod active;
 mod append;
 #[cfg(feature = "tokio")]
 mod async_writer;
+mod checkpoint;
 #[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
@@ -161,8 +166,11 @@ mod damage;
 mod edits;
 mod encode;
 mod error;
+mod fingerprint;
 pub mod format;
+mod generations;
 mod group_commit;
+pub mod guide;
 mod judge;
 mod lock;
 mod neighbours;
@@ -175,8 +183,10 @@ mod reader;
 mod repair;
 mod resume;
 mod rollback;
+mod rotate;
 mod salvage;
 mod scan;
+mod seeded;
 mod seek;
 mod segment;
 mod shared_writer;
@@ -196,6 +206,7 @@ pub use sys::sim;
 
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
+pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
@@ -213,12 +224,13 @@ pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
+pub use rotate::Rotated;
 pub use shared_writer::SharedWriter;
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};
 pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
-pub use writer::{Durability, Format, Options, Writer};
+pub use writer::{Durability, Format, Options, Writer, rotate};
 
 /// The examples of the README are run with the tests.
 #[cfg(doctest)]

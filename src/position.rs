@@ -7,18 +7,35 @@ use serde::{Deserialize, Serialize};
 /// A place in a journal: a segment and a byte offset in it.
 ///
 /// Positions order as the journal does: by segment, then by offset. The number of the active segment is one more than that of the newest
-/// archived segment, so a position stays valid when the active segment is rotated.
+/// archived segment, so a position stays valid when the active segment is rotated; one past the end of an archived segment goes on in the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// The number of the segment, from 1.
     pub segment: u64,
-    /// Bytes from the start of the segment's file.
+    /// Bytes from the start of the segment's file. Lines at the head of it that are also in the segment before, as a crash inside `archive` leaves
+    /// them, do not count.
     pub offset: u64,
 }
 
 impl Position {
     pub(crate) fn new(segment: u64, offset: u64) -> Position {
         Position { segment, offset }
+    }
+}
+
+/// Where the positions of one segment are counted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The number of the segment.
+    pub(crate) segment: u64,
+    /// The first byte of its file that is not also in the segment before.
+    pub(crate) start: u64,
+}
+
+impl Origin {
+    /// The position of a byte of the file.
+    pub(crate) fn position(self, offset: u64) -> Position {
+        Position::new(self.segment, offset.saturating_sub(self.start))
     }
 }
 

@@ -11,15 +11,12 @@ use std::{
 };
 
 use crate::{
-    active::{self, Place, REPLACED_MAX},
+    active::{self, Active, Place, REPLACED_MAX},
     error::{Attempt, Error, ErrorKind, Result},
-    format::{
-        LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT,
-        name::{self, ArchivedName},
-    },
-    position::Position,
+    format::{LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT, name::ArchivedName},
+    position::{Origin, Position},
     seek::Stretch,
-    sys::{Disk, File, FileId, FileKind, Unreadable},
+    sys::{Disk, File, Unreadable},
 };
 
 /// One open segment.
@@ -37,7 +34,11 @@ pub(crate) struct Segment {
 impl Segment {
     /// The position of a byte of the file.
     pub(crate) fn position(&self, offset: u64) -> Position {
-        Position::new(self.number, offset.saturating_sub(self.start))
+        self.origin().position(offset)
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { segment: self.number, start: self.start }
     }
 
     /// Bytes that belong to this segment alone.
@@ -57,7 +58,7 @@ impl Segment {
 /// The segments of one journal, as they were at one moment.
 #[derive(Debug)]
 pub(crate) struct Segments {
-    place: Place,
+    place: Arc<Place>,
     /// Ascending, each number once.
     archived: Vec<ArchivedName>,
     /// `None` after a crash in the middle of a rotation; the archived segments are the whole journal then.
@@ -74,7 +75,7 @@ const OPENED_MAX: usize = 2;
 impl Segments {
     /// Opens the active segment and lists the others. `whole` says whether those are to be read.
     pub(crate) fn open(disk: &Disk, path: &Path, whole: bool) -> Result<Segments> {
-        let place = Place::find(disk, path, Attempt::OpenToRead)?;
+        let place = Arc::new(Place::find(disk, path, Attempt::OpenToRead)?);
         let failed = |error| Error::io(Attempt::OpenToRead, &place.path, error);
         for _ in 0..REPLACED_MAX {
             let (file, missing) = match disk.open_read(&place.path) {
@@ -83,7 +84,7 @@ impl Segments {
                 Err(error) => return Err(failed(error)),
             };
             let id = file.as_ref().map(File::id).transpose().map_err(failed)?;
-            let archived = archived(&place, id)?;
+            let archived = place.archived(id)?;
             if place.dir.id_of(&place.name).map_err(failed)? != id {
                 continue;
             }
@@ -91,10 +92,28 @@ impl Segments {
                 return Err(failed(missing));
             }
             let mut segments = Segments { place, archived, active: None, whole, opened: Mutex::default() };
-            segments.active = file.map(|file| segments.active_segment(file)).transpose()?;
+            segments.active =
+                file.map(|file| segments.with_own_start(segment(segments.active_number(), segments.path().to_owned(), file)?)).transpose()?;
             return Ok(segments);
         }
         Err(active::replaced_again(Attempt::OpenToRead, path))
+    }
+
+    /// Those of a journal whose active segment is open already, and locked.
+    pub(crate) fn beside(active: &Active) -> Result<Segments> {
+        let place = Arc::clone(&active.place);
+        let end = active.file.size().map_err(|error| Error::io(Attempt::OpenToAppend, &place.path, error))?;
+        let archived = place.archived(Some(active.id))?;
+        let mut segments = Segments { archived, place, active: None, whole: false, opened: Mutex::default() };
+        let segment = Segment { number: segments.active_number(), path: segments.path().into(), file: Arc::clone(&active.file), start: 0, end };
+        segments.active = Some(segments.with_own_start(segment)?);
+        segments.whole = true;
+        Ok(segments)
+    }
+
+    /// Where the active segment's positions are counted from.
+    pub(crate) fn active_origin(&self) -> Origin {
+        self.active.as_ref().map_or(Origin { segment: self.active_number(), start: 0 }, Segment::origin)
     }
 
     /// The number of the active segment, whether it exists or not: one more than that of the newest archived one.
@@ -157,9 +176,7 @@ impl Segments {
         Error::new(ErrorKind::Pruned, Attempt::Read).on(&self.place.path).detail(format!("segment {number} is no longer kept"))
     }
 
-    fn active_segment(&self, file: File) -> Result<Segment> {
-        let path = self.place.path.clone();
-        let mut active = segment(self.active_number(), path, file)?;
+    fn with_own_start(&self, mut active: Segment) -> Result<Segment> {
         // The active segment can be read alone even if the one before it cannot be read; then duplicates are not told.
         let newest = self.archived.last().filter(|newest| self.whole || !newest.compressed);
         active.start = self.own_start(&active, newest)?;
@@ -171,8 +188,8 @@ impl Segments {
         if let Some(segment) = opened().iter().find(|segment| segment.number == named.number) {
             return Ok(segment.clone());
         }
-        let plain = self.place.path.with_file_name(name::archived(&self.place.name, named.number));
-        let compressed = name::compressed(&plain);
+        let plain = self.place.path_of(ArchivedName { compressed: false, ..named });
+        let compressed = self.place.path_of(ArchivedName { compressed: true, ..named });
         // Archiving may have put one in the place of the other since the directory was listed.
         let paths = if named.compressed { [compressed, plain] } else { [plain, compressed] };
         for path in paths {
@@ -229,22 +246,4 @@ fn unreadable_error(path: &Path, unreadable: Unreadable) -> Error {
         #[cfg(not(all(feature = "zstd", feature = "gzip")))]
         Unreadable::Unsupported(compression) => Error::new(ErrorKind::Compressed, Attempt::OpenToRead).on(path).detail(compression.unsupported()),
     }
-}
-
-/// The archived segments in the journal's directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the
-/// active file is none of them: a rotation is half done.
-pub(crate) fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
-    let failed = |error| Error::io(Attempt::List, &place.path, error).detail("its directory");
-    let mut archived = Vec::new();
-    for name in place.dir.names().map_err(failed)? {
-        let Some(found) = name::parse_archived(&place.name, &name) else { continue };
-        let id = place.dir.id_of(&name).map_err(failed)?;
-        let is_file = place.disk.kind(&place.path.with_file_name(&name)).map_err(failed)? == Some(FileKind::Regular);
-        if is_file && id != active {
-            archived.push(found);
-        }
-    }
-    archived.sort();
-    archived.dedup_by_key(|found| found.number);
-    Ok(archived)
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{json, line::Framed, seal};
+use crate::seeded;
 
 /// The class given to one line.
 #[non_exhaustive]
@@ -162,7 +163,7 @@ impl Judged {
     /// Judges the bytes of one line: by its seal if it has the shape of one, else as JSON.
     pub(crate) fn of(framed: &Framed<'_>) -> Judged {
         match framed.shape() {
-            seal::Shape::Sealed(seal) if seal.holds(framed.text) => Judged::Sealed(seal),
+            seal::Shape::Sealed(seal) if seeded::bug("lf-for-proof") || seal.holds(framed.text) => Judged::Sealed(seal),
             seal::Shape::Sealed(_) | seal::Shape::Near => Judged::CrcMismatch,
             seal::Shape::Newer => Judged::Newer,
             seal::Shape::Plain if framed.payload().is_empty() => Judged::Blank,

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::{format::seal::Seal, judge::Found, scan::Scanner, sys::File};
+use crate::{format::seal::Seal, judge::Found, scan::Scanner, seeded, sys::File};
 
 /// The batch met last, and what was found out about it.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ impl Batch {
             }
             before = line;
         }
-        Ok(Batch { last: seal.batch_end(), met: seal.seq, is_whole: before.more == 0 })
+        Ok(Batch { last: seal.batch_end(), met: seal.seq, is_whole: before.more == 0 || seeded::bug("open-batch-given-out") })
     }
 
     /// Whether the batch is whole, if `seal` is of its next line; of a batch that is not whole, of any later line.

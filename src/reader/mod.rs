@@ -8,7 +8,7 @@ mod batch;
 mod line;
 mod options;
 mod records;
-mod start;
+pub(crate) mod start;
 mod walk;
 
 use std::path::Path;
@@ -22,6 +22,7 @@ pub use self::{
     records::{Record, Records},
 };
 use crate::{
+    checkpoint::Restored,
     damage::Damage,
     error::Result,
     format::verdict::{Code, Verdict},
@@ -62,6 +63,7 @@ pub struct Reader {
     on_corrupt: Option<OnCorrupt>,
     line_bytes_max: u64,
     damage: Damage,
+    restored: Option<Restored>,
 }
 
 impl Reader {
@@ -103,6 +105,11 @@ impl Reader {
     /// What was passed over or given out as damage so far.
     pub fn damage(&self) -> &Damage {
         &self.damage
+    }
+
+    /// How the checkpoint of [`Start::Checkpoint`] was taken up; `None` after any other start.
+    pub fn restored(&self) -> Option<&Restored> {
+        self.restored.as_ref()
     }
 
     /// Just past the last line given, and in front of torn bytes at the end: where [`Start::Position`] goes on.

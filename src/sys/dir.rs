@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,10 @@ pub(super) fn kind(path: &Path) -> io::Result<Option<FileKind>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+pub(super) fn create(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 impl RealDir {

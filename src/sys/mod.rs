@@ -18,6 +18,7 @@ use std::{
     io,
     ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{error::ReadFailed, format::compression::Compression};
@@ -186,6 +187,11 @@ impl Disk {
         on_disk!(self, replace::replace(old, new), sim => sim.replace(old, new))
     }
 
+    /// Renames a file; fails if the new name is taken.
+    pub(crate) fn rename_new(&self, old: &Path, new: &Path) -> io::Result<()> {
+        on_disk!(self, replace::rename_new(old, new), sim => sim.rename_new(old, new))
+    }
+
     /// Gives a file a second name; fails if that is taken.
     pub(crate) fn hard_link(&self, old: &Path, new: &Path) -> io::Result<()> {
         on_disk!(self, replace::hard_link(old, new), sim => sim.hard_link(old, new))
@@ -193,6 +199,16 @@ impl Disk {
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
         on_disk!(self, replace::remove_file(path), sim => sim.remove_file(path))
+    }
+
+    /// Creates a directory that only its owner may use; fails if the name is taken.
+    pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
+        on_disk!(self, dir::create(path), sim => sim.create_dir(path))
+    }
+
+    /// The one absolute path of what is there, every link followed.
+    pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        on_disk!(self, std::fs::canonicalize(path), sim => sim.canonical(path))
     }
 
     pub(crate) fn open_dir(&self, path: &Path) -> io::Result<Dir> {
@@ -244,6 +260,15 @@ impl File {
     /// The permission bits of the file.
     pub(crate) fn mode(&self) -> io::Result<u32> {
         on_file!(self, file => file.mode())
+    }
+
+    /// How long ago the file was created; `None` if the system does not tell. A clock that was set back since makes it no time at all.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        match self {
+            File::Real(file) => file.age(),
+            #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
+            _ => None,
+        }
     }
 
     /// How many names the file has.

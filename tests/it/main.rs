@@ -25,6 +25,7 @@ mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
+mod rotate;
 mod support;
 mod undo;
 mod verify;

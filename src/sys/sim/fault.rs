@@ -28,6 +28,8 @@ pub enum OpKind {
     Remove,
     /// Creates a directory.
     CreateDir,
+    /// Asks for the one absolute path of what a path names.
+    Canonical,
     /// Makes the names in a directory durable.
     SyncDir,
     /// Asks which file a name in a directory stands for.
