@@ -192,7 +192,7 @@ impl Error {
         Error(Arc::new(Inner { kind, attempt, path: None, offset: None, mark: None, detail: None, cause: None, left, rollback: None }))
     }
 
-    /// An error of the system, its kind taken from the code.
+    /// An error of the system, its kind taken from the code; of a read that failed, with the byte.
     pub(crate) fn io(attempt: Attempt, path: &Path, cause: io::Error) -> Error {
         Error::new(kind_of(&cause), attempt).on(path).cause(cause)
     }
@@ -231,7 +231,14 @@ impl Error {
     }
 
     pub(crate) fn cause(self, cause: io::Error) -> Error {
-        self.with(|inner| inner.cause = Some(Cause::Io(Arc::new(cause))))
+        let (cause, offset) = match cause.downcast::<ReadFailed>() {
+            Ok(ReadFailed { offset, error }) => (error, Some(offset)),
+            Err(cause) => (cause, None),
+        };
+        self.with(|inner| {
+            inner.offset = inner.offset.or(offset);
+            inner.cause = Some(Cause::Io(Arc::new(cause)));
+        })
     }
 
     pub(crate) fn earlier(self, cause: Error) -> Error {
@@ -303,6 +310,35 @@ impl Error {
         self.0.rollback.as_ref()
     }
 }
+
+/// A read that failed, and the byte that it began at, on its way through `io::Result` to [`Error::cause`].
+#[derive(Debug)]
+pub(crate) struct ReadFailed {
+    offset: u64,
+    error: io::Error,
+}
+
+impl ReadFailed {
+    pub(crate) fn at(offset: u64, error: io::Error) -> io::Error {
+        let error = match error.downcast::<ReadFailed>() {
+            Ok(failed) => failed.error,
+            Err(error) => error,
+        };
+        io::Error::new(error.kind(), ReadFailed { offset, error })
+    }
+
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<ReadFailed>())
+    }
+}
+
+impl fmt::Display for ReadFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for ReadFailed {}
 
 fn kind_of(cause: &io::Error) -> ErrorKind {
     match cause.kind() {

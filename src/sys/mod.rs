@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use crate::format::compression::Compression;
+use crate::{error::ReadFailed, format::compression::Compression};
 
 /// A file's identity on this machine while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -313,9 +313,9 @@ impl File {
         on_file!(self, file => file.write(bytes))
     }
 
-    /// Reads some bytes at an offset; 0 at the end of the file.
+    /// Reads some bytes at an offset; 0 at the end of the file. What fails knows the offset, and [`Error`](crate::Error) tells it.
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        on_file!(self, file => file.read_at(into, offset))
+        on_file!(self, file => file.read_at(into, offset)).map_err(|error| ReadFailed::at(offset, error))
     }
 
     /// Writes some of `bytes` at an offset; only for a file from [`Disk::open_rewrite`].
