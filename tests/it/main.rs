@@ -27,9 +27,9 @@ mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
+mod rotate;
 #[cfg(feature = "sim")]
 mod snapshot;
-mod rotate;
 mod support;
 mod undo;
 mod verify;
