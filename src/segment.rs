@@ -16,7 +16,7 @@ use crate::{
     format::{LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT, name::ArchivedName},
     position::{Origin, Position},
     seek::Stretch,
-    sys::{Disk, File, FileId, Unreadable},
+    sys::{Disk, File, FileId, Unreadable, names::Names},
 };
 
 /// One open segment.
@@ -75,6 +75,11 @@ const OPENED_MAX: usize = 2;
 impl Segments {
     /// Opens the active segment and lists the others. `whole` says whether those are to be read.
     pub(crate) fn open(disk: &Disk, path: &Path, whole: bool) -> Result<Segments> {
+        Segments::open_in(disk, &Names::default(), path, whole)
+    }
+
+    /// The same, for one of many journals in a directory: its listing may be remembered.
+    pub(crate) fn open_in(disk: &Disk, names: &Names, path: &Path, whole: bool) -> Result<Segments> {
         let place = Arc::new(Place::find(disk, path, Attempt::OpenToRead)?);
         let failed = |error| Error::io(Attempt::OpenToRead, &place.path, error);
         for _ in 0..REPLACED_MAX {
@@ -84,7 +89,7 @@ impl Segments {
                 Err(error) => return Err(failed(error)),
             };
             let id = file.as_ref().map(File::id).transpose().map_err(failed)?;
-            let archived = place.archived(id)?;
+            let archived = place.archived_in(names, id)?;
             if place.dir.id_of(&place.name).map_err(failed)? != id {
                 continue;
             }

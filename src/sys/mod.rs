@@ -8,6 +8,7 @@
 mod content;
 mod dir;
 mod file;
+pub(crate) mod names;
 mod proc;
 mod replace;
 #[cfg(feature = "sim")]
@@ -251,6 +252,15 @@ impl Dir {
     /// All names, in no order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         on_dir!(self, dir => dir.names())
+    }
+
+    /// When the directory was changed last; `None` if the system does not tell.
+    fn changed(&self) -> Option<names::Changed> {
+        match self {
+            Dir::Real(dir) => dir.changed(),
+            #[cfg(feature = "sim")]
+            Dir::Sim(_) => None,
+        }
     }
 
     /// Bytes that may still be written to the file system; `None` if it does not tell.
