@@ -11,6 +11,7 @@
 )]
 
 mod append;
+mod archive;
 #[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
 mod compressed;
 #[cfg(feature = "sim")]
@@ -21,11 +22,13 @@ mod group_commit;
 mod hostile;
 mod lock;
 mod open;
+mod prune;
 mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
 mod rotate;
+mod scopes;
 mod support;
 mod undo;
 mod verify;
