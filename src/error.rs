@@ -127,6 +127,7 @@ pub enum Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     Append,
+    Archive,
     Close,
     Decode,
     Encode,
@@ -137,6 +138,7 @@ pub(crate) enum Attempt {
     OpenToAppend,
     OpenToRead,
     PlanRepair,
+    Prune,
     Quarantine,
     Read,
     ReadCheckpoint,
@@ -158,6 +160,7 @@ impl Attempt {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Attempt::Append => ("append to", ""),
+            Attempt::Archive => ("archive records of", ""),
             Attempt::Close => ("close", ""),
             Attempt::Decode => ("decode a record of", ""),
             Attempt::Encode => ("encode a record", ""),
@@ -167,6 +170,7 @@ impl Attempt {
             Attempt::Lock => ("lock", ""),
             Attempt::OpenToAppend => ("open", " for appending"),
             Attempt::OpenToRead => ("open", " for reading"),
+            Attempt::Prune => ("prune", ""),
             Attempt::PlanRepair => ("plan a repair of", ""),
             Attempt::Quarantine => ("keep removed bytes in", ""),
             Attempt::Read => ("read", ""),

@@ -10,7 +10,6 @@
 #[allow(dead_code, reason = "consumers of directories are its users")]
 pub(crate) mod assign;
 pub(crate) mod identity;
-#[allow(dead_code, reason = "prune is its user")]
 pub(crate) mod needed;
 mod restore;
 #[allow(dead_code, reason = "consumers are its users")]

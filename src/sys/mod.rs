@@ -292,6 +292,15 @@ impl File {
         }
     }
 
+    /// How long the bytes of the file have not been changed; `None` if the system does not tell.
+    pub(crate) fn unchanged_for(&self) -> Option<Duration> {
+        match self {
+            File::Real(file) => file.unchanged_for(),
+            #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
+            _ => None,
+        }
+    }
+
     /// How many names the file has.
     pub(crate) fn links(&self) -> io::Result<u64> {
         on_file!(self, file => file.links())

@@ -11,6 +11,7 @@
 )]
 
 mod append;
+mod archive;
 #[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
 mod compressed;
 #[cfg(feature = "sim")]
@@ -23,6 +24,7 @@ mod group_commit;
 mod hostile;
 mod lock;
 mod open;
+mod prune;
 mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
@@ -30,6 +32,7 @@ mod repair;
 mod rotate;
 #[cfg(feature = "sim")]
 mod snapshot;
+mod scopes;
 mod support;
 mod undo;
 mod verify;
