@@ -162,6 +162,7 @@ mod checkpoint;
 #[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
+mod consumer;
 mod damage;
 mod edits;
 mod encode;
@@ -208,6 +209,7 @@ pub use sys::sim;
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
 pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
+pub use consumer::{Consumer, ConsumerOptions, Delivery, Source, Ticket};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};

@@ -14,6 +14,8 @@ mod append;
 #[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
 mod compressed;
 #[cfg(feature = "sim")]
+mod consumer;
+#[cfg(feature = "sim")]
 mod durability;
 #[cfg(feature = "sim")]
 mod follow;
