@@ -166,6 +166,7 @@ mod checkpoint;
 #[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
+mod consumer;
 mod damage;
 pub mod docs;
 mod edits;
@@ -217,6 +218,7 @@ pub use archive::{Archived, Before};
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
 pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
+pub use consumer::{Consumer, ConsumerOptions, Delivery, Source, Ticket};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};

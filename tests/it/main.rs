@@ -15,6 +15,8 @@ mod archive;
 #[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
 mod compressed;
 #[cfg(feature = "sim")]
+mod consumer;
+#[cfg(feature = "sim")]
 mod durability;
 #[cfg(feature = "sim")]
 mod follow;
@@ -30,9 +32,9 @@ mod reader;
 mod regressions;
 mod repair;
 mod rotate;
+mod scopes;
 #[cfg(feature = "sim")]
 mod snapshot;
-mod scopes;
 mod support;
 mod undo;
 mod verify;
