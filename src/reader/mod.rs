@@ -5,11 +5,11 @@
 //! [`Damage`]. Memory is bounded by the line limit.
 
 mod batch;
-mod line;
+pub(crate) mod line;
 mod options;
 pub(crate) mod records;
 pub(crate) mod start;
-mod walk;
+pub(crate) mod walk;
 
 use std::path::Path;
 

@@ -8,6 +8,7 @@
 mod content;
 mod dir;
 mod file;
+pub(crate) mod names;
 mod proc;
 mod replace;
 #[cfg(feature = "sim")]
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use crate::format::compression::Compression;
+use crate::{error::ReadFailed, format::compression::Compression};
 
 /// A file's identity on this machine while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +154,12 @@ macro_rules! on_file {
 }
 
 impl Disk {
+    /// Whether what happens on it is known to the system.
+    #[cfg(feature = "notify")]
+    pub(crate) fn is_real(&self) -> bool {
+        on_disk!(self, true, _sim => false)
+    }
+
     /// What the path names, links not followed; `None` if nothing.
     pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         on_disk!(self, dir::kind(path), sim => sim.kind(path))
@@ -211,6 +218,11 @@ impl Disk {
         on_disk!(self, dir::create(path), sim => sim.create_dir(path))
     }
 
+    /// Which file the path names, links followed, and how many bytes it has; `None` if nothing. Leaves the file's times alone.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        on_disk!(self, dir::look(path), sim => sim.look(path))
+    }
+
     /// The one absolute path of what is there, every link followed.
     pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         on_disk!(self, std::fs::canonicalize(path), sim => sim.canonical(path))
@@ -247,6 +259,15 @@ impl Dir {
         on_dir!(self, dir => dir.names())
     }
 
+    /// When the directory was changed last; `None` if the system does not tell.
+    fn changed(&self) -> Option<names::Changed> {
+        match self {
+            Dir::Real(dir) => dir.changed(),
+            #[cfg(feature = "sim")]
+            Dir::Sim(_) => None,
+        }
+    }
+
     /// Bytes that may still be written to the file system; `None` if it does not tell.
     pub(crate) fn free_bytes(&self) -> io::Result<Option<u64>> {
         on_dir!(self, dir => dir.free_bytes())
@@ -271,6 +292,15 @@ impl File {
     pub(crate) fn age(&self) -> Option<Duration> {
         match self {
             File::Real(file) => file.age(),
+            #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
+            _ => None,
+        }
+    }
+
+    /// How long the bytes of the file have not been changed; `None` if the system does not tell.
+    pub(crate) fn unchanged_for(&self) -> Option<Duration> {
+        match self {
+            File::Real(file) => file.unchanged_for(),
             #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
             _ => None,
         }
@@ -307,9 +337,9 @@ impl File {
         on_file!(self, file => file.write(bytes))
     }
 
-    /// Reads some bytes at an offset; 0 at the end of the file.
+    /// Reads some bytes at an offset; 0 at the end of the file. What fails knows the offset, and [`Error`](crate::Error) tells it.
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        on_file!(self, file => file.read_at(into, offset))
+        on_file!(self, file => file.read_at(into, offset)).map_err(|error| ReadFailed::at(offset, error))
     }
 
     /// Writes some of `bytes` at an offset; only for a file from [`Disk::open_rewrite`].
