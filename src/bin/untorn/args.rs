@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, completions, repair, seal, stat, tail, verify},
+    cmd::{append, archive, cat, completions, prune, repair, rotate, seal, stat, tail, verify},
     exit, say,
 };
 
@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Repair(repair::Args),
     Stat(stat::Args),
+    Rotate(rotate::Args),
+    Archive(archive::Args),
+    Prune(prune::Args),
     Seal(seal::Seal),
     Unseal(seal::Unseal),
     Completions(completions::Completions),
@@ -87,7 +90,7 @@ pub(crate) fn lock_wait(argument: &str) -> Result<LockWait, String> {
     }
 }
 
-fn duration(argument: &str) -> Result<Duration, String> {
+pub(crate) fn duration(argument: &str) -> Result<Duration, String> {
     SpanParser::new().parse_unsigned_duration(argument).map_err(|_| "not a duration such as `500ms`, `2s` or `1m`".to_owned())
 }
 
