@@ -110,6 +110,7 @@
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
+//! | What does an append cost, and what to choose when? | [`docs::cost`] |
 //! | How do many threads or tasks append? | [`SharedWriter`] and `AsyncWriter`; `src/group_commit/` |
 //! | What if a write fails halfway? | [`Rollback`], `src/rollback.rs` |
 //! | What if a sync fails? | [`Writer::reopen`], `src/writer/reopen.rs` |
@@ -122,6 +123,7 @@
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
 //! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
+//! | How is state saved, and taken up again? | [`Snapshot`], `src/snapshot/` |
 //! | How is a small file replaced? | `src/generations.rs` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
@@ -166,11 +168,14 @@ mod compress;
 #[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
+mod consumer;
 mod damage;
+pub mod docs;
 mod edits;
 mod encode;
 mod error;
 mod fingerprint;
+mod follow;
 pub mod format;
 mod generations;
 mod group_commit;
@@ -196,6 +201,7 @@ mod seeded;
 mod seek;
 mod segment;
 mod shared_writer;
+mod snapshot;
 mod swap;
 mod sys;
 mod tail;
@@ -216,9 +222,11 @@ pub use async_writer::{AsyncWriter, Pending};
 pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
 #[cfg(feature = "zstd")]
 pub use compress::{Compressed, compress_archived};
+pub use consumer::{Consumer, ConsumerOptions, Delivery, Source, Ticket};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
+pub use follow::{FollowEvent, FollowOptions, Followed, Follower, Payload, Stopper};
 pub use format::{
     json::Invalid as InvalidJson,
     verdict::{Code, Severity, Verdict},
@@ -237,6 +245,7 @@ pub use rollback::Rollback;
 pub use rotate::Rotated;
 pub use scopes::Scopes;
 pub use shared_writer::SharedWriter;
+pub use snapshot::{RestoredState, SNAPSHOT_BYTES_MAX_DEFAULT, Snapshot, SnapshotInfo, SnapshotObserver, inspect_snapshot};
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};

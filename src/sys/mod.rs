@@ -8,6 +8,7 @@
 mod content;
 mod dir;
 mod file;
+pub(crate) mod names;
 mod proc;
 mod replace;
 #[cfg(feature = "sim")]
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use crate::format::compression::Compression;
+use crate::{error::ReadFailed, format::compression::Compression};
 
 /// A file's identity on this machine while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +154,12 @@ macro_rules! on_file {
 }
 
 impl Disk {
+    /// Whether what happens on it is known to the system.
+    #[cfg(feature = "notify")]
+    pub(crate) fn is_real(&self) -> bool {
+        on_disk!(self, true, _sim => false)
+    }
+
     /// What the path names, links not followed; `None` if nothing.
     pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         on_disk!(self, dir::kind(path), sim => sim.kind(path))
@@ -201,9 +208,19 @@ impl Disk {
         on_disk!(self, replace::remove_file(path), sim => sim.remove_file(path))
     }
 
+    /// Tells one disk from another in this process; all clones of a disk are the same.
+    pub(crate) fn key(&self) -> usize {
+        on_disk!(self, 0, sim => sim.key())
+    }
+
     /// Creates a directory that only its owner may use; fails if the name is taken.
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
         on_disk!(self, dir::create(path), sim => sim.create_dir(path))
+    }
+
+    /// Which file the path names, links followed, and how many bytes it has; `None` if nothing. Leaves the file's times alone.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        on_disk!(self, dir::look(path), sim => sim.look(path))
     }
 
     /// The one absolute path of what is there, every link followed.
@@ -240,6 +257,15 @@ impl Dir {
     /// All names, in no order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         on_dir!(self, dir => dir.names())
+    }
+
+    /// When the directory was changed last; `None` if the system does not tell.
+    fn changed(&self) -> Option<names::Changed> {
+        match self {
+            Dir::Real(dir) => dir.changed(),
+            #[cfg(feature = "sim")]
+            Dir::Sim(_) => None,
+        }
     }
 
     /// Bytes that may still be written to the file system; `None` if it does not tell.
@@ -319,9 +345,9 @@ impl File {
         on_file!(self, file => file.write(bytes))
     }
 
-    /// Reads some bytes at an offset; 0 at the end of the file.
+    /// Reads some bytes at an offset; 0 at the end of the file. What fails knows the offset, and [`Error`](crate::Error) tells it.
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        on_file!(self, file => file.read_at(into, offset))
+        on_file!(self, file => file.read_at(into, offset)).map_err(|error| ReadFailed::at(offset, error))
     }
 
     /// Writes some of `bytes` at an offset; only for a file from [`Disk::open_rewrite`].

@@ -17,7 +17,11 @@ mod compress;
 #[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
 mod compressed;
 #[cfg(feature = "sim")]
+mod consumer;
+#[cfg(feature = "sim")]
 mod durability;
+#[cfg(feature = "sim")]
+mod follow;
 #[cfg(all(feature = "sim", feature = "tokio"))]
 mod group_commit;
 #[cfg(feature = "sim")]
@@ -31,6 +35,8 @@ mod regressions;
 mod repair;
 mod rotate;
 mod scopes;
+#[cfg(feature = "sim")]
+mod snapshot;
 mod support;
 mod undo;
 mod verify;

@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, archive, cat, completions, prune, repair, rotate, seal, stat, tail, verify},
+    cmd::{append, archive, cat, checkpoint, completions, prune, repair, rotate, seal, snapshot, stat, tail, verify},
     exit, say,
 };
 
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Prune(prune::Args),
     Seal(seal::Seal),
     Unseal(seal::Unseal),
+    Checkpoint(checkpoint::Args),
+    Snapshot(snapshot::Args),
     Completions(completions::Completions),
     Man(completions::Man),
 }

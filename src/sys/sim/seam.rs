@@ -64,6 +64,11 @@ impl SimDisk {
         said.map_or(done, Err)
     }
 
+    /// No op: nobody asks the system for it.
+    pub(crate) fn key(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         self.op(Op::new(OpKind::PathKind, path), |state, _| state.content.kind(path))
     }
@@ -125,6 +130,15 @@ impl SimDisk {
 
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, super::content::Content::new_dir()).map(drop))
+    }
+
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        self.op(Op::new(OpKind::Look, path), |state, _| {
+            let path = state.content.follow(path)?;
+            let Some(id) = state.id_at(&path) else { return Ok(None) };
+            let number = state.content.find(&path)?;
+            Ok(Some((id, state.content.inode(number)?.live().len() as u64)))
+        })
     }
 
     /// Links are followed at the end of a path only, as everywhere on this disk.
