@@ -129,6 +129,8 @@ pub(crate) enum Attempt {
     Append,
     Archive,
     Close,
+    #[cfg(feature = "zstd")]
+    Compress,
     Decode,
     Encode,
     Flush,
@@ -162,6 +164,8 @@ impl Attempt {
             Attempt::Append => ("append to", ""),
             Attempt::Archive => ("archive records of", ""),
             Attempt::Close => ("close", ""),
+            #[cfg(feature = "zstd")]
+            Attempt::Compress => ("compress", ""),
             Attempt::Decode => ("decode a record of", ""),
             Attempt::Encode => ("encode a record", ""),
             Attempt::Follow => ("follow", ""),
