@@ -1,19 +1,22 @@
 //! The active segment's file: found by its path, opened or created, locked, and checked to be still the one that its path names.
 //!
 //! A crash while it is created leaves no file, or an empty one, which every opener takes for a journal without records; whoever appends to an
-//! empty file syncs its directory first.
+//! empty file syncs its directory first. Where the file is missing beside archived segments a rotation is half done, which `rotate` ends.
 
 use std::{
     borrow::Cow,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::{
     error::{Attempt, Error, ErrorKind, Result},
+    format::name::{self, ArchivedName},
     lock::{self, LockWait},
-    sys::{Dir, Disk, File, FileId, FileKind},
+    seeded,
+    sys::{Dir, Disk, File, FileId, FileKind, names::Names},
 };
 
 /// How often a path may name another file than the one that was opened, before opening gives up.
@@ -25,11 +28,13 @@ pub(crate) fn replaced_again(attempt: Attempt, path: &Path) -> Error {
 }
 
 /// The active segment, open for appending.
-#[derive(Debug)]
+///
+/// Clones share the descriptor, and so its lock.
+#[derive(Clone, Debug)]
 pub(crate) struct Active {
-    pub(crate) file: File,
+    pub(crate) file: Arc<File>,
     pub(crate) id: FileId,
-    pub(crate) place: Place,
+    pub(crate) place: Arc<Place>,
 }
 
 /// Where a journal is: its path with the last link followed, and its directory.
@@ -53,18 +58,58 @@ impl Place {
                 let target = disk.read_link(path).map_err(failed)?;
                 let target = path.parent().map_or(target.clone(), |parent| parent.join(&target));
                 match disk.kind(&target).map_err(failed)? {
-                    Some(FileKind::Regular) => target,
+                    Some(FileKind::Regular) => {}
                     Some(FileKind::Link) => return Err(refused("it is a symbolic link to a symbolic link")),
                     Some(kind) => return Err(refused(what(kind))),
-                    None => return Err(refused("it is a symbolic link to nothing")),
+                    None => {
+                        // In the middle of a rotation there is no active segment.
+                        let place = Place::at(disk, target.clone()).map_err(failed)?;
+                        if place.is_none_or(|place| place.archived(None).is_ok_and(|archived| archived.is_empty())) {
+                            return Err(refused("it is a symbolic link to nothing"));
+                        }
+                    }
                 }
+                target
             }
             Some(FileKind::Regular) | None => path.to_owned(),
             Some(kind) => return Err(refused(what(kind))),
         };
-        let Some(name) = path.file_name().map(ToOwned::to_owned) else { return Err(refused("it names no file")) };
-        let dir = disk.open_dir(path.parent().unwrap_or(Path::new(""))).map_err(failed)?;
-        Ok(Place { disk: disk.clone(), path, name, dir, home: std::env::current_dir().ok() })
+        Place::at(disk, path).map_err(failed)?.ok_or_else(|| refused("it names no file"))
+    }
+
+    fn at(disk: &Disk, path: PathBuf) -> io::Result<Option<Place>> {
+        let Some(name) = path.file_name().map(ToOwned::to_owned) else { return Ok(None) };
+        let dir = disk.open_dir(path.parent().unwrap_or(Path::new("")))?;
+        Ok(Some(Place { disk: disk.clone(), path, name, dir, home: std::env::current_dir().ok() }))
+    }
+
+    /// The archived segments in the journal's directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the
+    /// active file is none of them: a rotation is half done.
+    pub(crate) fn archived(&self, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
+        self.archived_in(&Names::default(), active)
+    }
+
+    /// The same, for one of many journals in a directory: its listing may be remembered.
+    pub(crate) fn archived_in(&self, names: &Names, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
+        let failed = |error| Error::io(Attempt::List, &self.path, error).detail("its directory");
+        let mut archived = Vec::new();
+        for name in names.list(&self.dir).map_err(failed)?.beginning_with(&name::archived_prefix(&self.name)) {
+            let Some(found) = name::parse_archived(&self.name, name) else { continue };
+            let id = self.dir.id_of(name).map_err(failed)?;
+            let is_file = self.disk.kind(&self.path.with_file_name(name)).map_err(failed)? == Some(FileKind::Regular);
+            if is_file && id != active {
+                archived.push(found);
+            }
+        }
+        archived.sort();
+        archived.dedup_by_key(|found| found.number);
+        Ok(archived)
+    }
+
+    /// The path of an archived segment.
+    pub(crate) fn path_of(&self, archived: ArchivedName) -> PathBuf {
+        let path = self.path.with_file_name(name::archived(&self.name, archived.number));
+        if archived.compressed { name::compressed(&path) } else { path }
     }
 
     /// What a path meant when the journal was opened, in a process that may have another working directory by now.
@@ -89,32 +134,36 @@ fn what(kind: FileKind) -> &'static str {
 }
 
 impl Active {
-    /// Opens the file, or creates it with the mode. The lock is not taken.
-    pub(crate) fn open(place: Place, mode: u32) -> Result<Active> {
-        let (file, created) = loop {
-            match place.disk.open_append(&place.path) {
-                Ok(file) => break (file, false),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(place.failed(error)),
+    /// Opens the file; `None` if there is none. The lock is not taken.
+    pub(crate) fn open(place: &Arc<Place>) -> Result<Option<Active>> {
+        match place.disk.open_append(&place.path) {
+            Ok(file) => Active::of(file, place).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(place.failed(error)),
+        }
+    }
+
+    /// Creates the file with the mode; `None` if somebody else has created it in between. The lock is not taken.
+    pub(crate) fn create(place: &Arc<Place>, mode: u32) -> Result<Option<Active>> {
+        match place.disk.create_append(&place.path, mode) {
+            Ok(file) => {
+                let active = Active::of(file, place)?;
+                active.sync_dir()?;
+                Ok(Some(active))
             }
-            match place.disk.create_append(&place.path, mode) {
-                Ok(file) => break (file, true),
-                // Somebody else created it in between.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(place.failed(error)),
-            }
-        };
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(place.failed(error)),
+        }
+    }
+
+    fn of(file: File, place: &Arc<Place>) -> Result<Active> {
         let kind = file.kind().map_err(|error| place.failed(error))?;
         if kind != FileKind::Regular {
             return Err(Error::new(ErrorKind::NotAFile, Attempt::OpenToAppend).on(&place.path).detail(what(kind)));
         }
         let id = file.id().map_err(|error| place.failed(error))?;
         file.show_presence();
-        let active = Active { file, id, place };
-        if created {
-            active.sync_dir()?;
-        }
-        Ok(active)
+        Ok(Active { file: Arc::new(file), id, place: Arc::clone(place) })
     }
 
     /// Opens the file that is there, and takes its lock. Nothing is created.
@@ -125,7 +174,7 @@ impl Active {
             let file = disk.open_append(&place.path).map_err(failed)?;
             let id = file.id().map_err(failed)?;
             file.show_presence();
-            let active = Active { file, id, place };
+            let active = Active { file: Arc::new(file), id, place: Arc::new(place) };
             active.lock(wait, attempt)?;
             // Between opening and locking, a repair or a rotation may have put another file in this one's place.
             if active.is_named()? {
@@ -137,6 +186,9 @@ impl Active {
 
     /// Makes the file's name durable.
     pub(crate) fn sync_dir(&self) -> Result<()> {
+        if seeded::bug("no-directory-sync") {
+            return Ok(());
+        }
         self.place.dir.sync().map_err(|error| Error::io(Attempt::Sync, &self.place.path, error).detail("its directory"))
     }
 
@@ -152,6 +204,15 @@ impl Active {
         }
     }
 
+    /// Refuses a file that has a second name, under which its content would stay what it is.
+    pub(crate) fn refuse_second_name(&self, attempt: Attempt) -> Result<()> {
+        if self.file.links().map_err(|error| Error::io(attempt, &self.place.path, error))? > 1 {
+            let detail = "it has a second hard link, which would keep the old content";
+            return Err(Error::new(ErrorKind::HardLinked, attempt).on(&self.place.path).detail(detail));
+        }
+        Ok(())
+    }
+
     /// Lets the next writer in. If the system refuses, it gets in when this descriptor is closed.
     pub(crate) fn unlock(&self) {
         if let Err(error) = self.file.unlock() {
@@ -161,6 +222,9 @@ impl Active {
 
     /// Whether the path still names this file, and no other that was put in its place.
     pub(crate) fn is_named(&self) -> Result<bool> {
+        if seeded::bug("path-not-rechecked") {
+            return Ok(true);
+        }
         let named = self.place.dir.id_of(&self.place.name);
         named.map(|id| id == Some(self.id)).map_err(|error| Error::io(Attempt::Append, &self.place.path, error))
     }

@@ -13,11 +13,14 @@ use serde::Serialize;
 use tokio::task::coop;
 
 use crate::{
+    archive::{Archived, Before},
     encode::Batch,
-    error::{Error, Result},
-    group_commit::{Discarded, DurableThrough, Entering, Handle, Order, Outcome, Queued, Reopened, Settling, Watching, WriterState},
+    error::{Attempt, Error, Result},
+    group_commit::{Chored, Discarded, DurableThrough, Entering, Handle, Order, Outcome, Queued, Reopened, Settling, Watching, WriterState},
     opening::Opening,
     position::{Appended, Position},
+    prune::{Keep, Pruned},
+    rotate::Rotated,
     shared_writer::{SharedWriter, closed},
     writer::{Durability, Options, Writer},
 };
@@ -219,6 +222,50 @@ impl AsyncWriter {
         Pending(Wait::Durable(Watching::new(&self.0, DurableThrough(end)), std::convert::identity))
     }
 
+    /// Rotates when all that was queued before is written: see [`Writer::rotate`](crate::Writer::rotate).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedWriter::rotate`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while records are queued before it, nothing happens; after that the journal is rotated all the same.
+    pub fn rotate(&self) -> Pending<Rotated> {
+        self.chore(Attempt::Rotate, Writer::rotate)
+    }
+
+    /// Archives the records before a bound when all that was queued before is written: see [`Writer::archive`](crate::Writer::archive).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedWriter::archive`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while records are queued before it, nothing happens; after that they are archived all the same.
+    pub fn archive(&self, before: Before) -> Pending<Archived> {
+        self.chore(Attempt::Archive, move |writer| writer.archive(before))
+    }
+
+    /// Prunes when all that was queued before is written: see [`Writer::prune`](crate::Writer::prune).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedWriter::prune`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while records are queued before it, nothing happens; after that the journal is pruned all the same.
+    pub fn prune(&self, keep: &Keep) -> Pending<Pruned> {
+        let keep = keep.clone();
+        self.chore(Attempt::Prune, move |writer| writer.prune(&keep))
+    }
+
+    fn chore<T: Send + 'static>(&self, attempt: Attempt, work: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static) -> Pending<T> {
+        Pending(Wait::Chore(Chored::new(&self.0, attempt, work)))
+    }
+
     /// Opens the journal anew after a failure, and goes on with what is queued.
     ///
     /// # Errors
@@ -305,6 +352,7 @@ enum Wait<T> {
     Reopen(Watching<Reopened>, fn(()) -> T),
     Durable(Watching<DurableThrough>, fn(()) -> T),
     Discard(Watching<Discarded>, fn(Batch) -> T),
+    Chore(Chored<T>),
 }
 
 impl<T> Pending<T> {
@@ -330,6 +378,7 @@ impl<T> Future for Pending<T> {
             Wait::Reopen(watching, told) => Pin::new(watching).poll(cx).map_ok(told),
             Wait::Durable(watching, told) => Pin::new(watching).poll(cx).map_ok(told),
             Wait::Discard(watching, told) => Pin::new(watching).poll(cx).map(|left| Ok(told(left))),
+            Wait::Chore(chored) => Pin::new(chored).poll(cx),
         };
         if polled.is_ready() {
             budget.made_progress();
@@ -346,6 +395,7 @@ impl<T> fmt::Debug for Pending<T> {
             Wait::Reopen(watching, _) => watching,
             Wait::Durable(watching, _) => watching,
             Wait::Discard(watching, _) => watching,
+            Wait::Chore(_) => return f.write_str("Pending(Chore)"),
         };
         f.debug_tuple("Pending").field(wait).finish()
     }

@@ -92,7 +92,7 @@ pub enum ErrorKind {
     Shrunk,
     /// The path is a directory, a device or a FIFO.
     NotAFile,
-    /// The file is compressed; decompress it first.
+    /// The file is compressed, which is only ever read, or this build lacks the feature to read it.
     Compressed,
     /// The file, its directory or its file system may only be read.
     ReadOnly,
@@ -127,23 +127,32 @@ pub enum Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     Append,
+    Archive,
     Close,
     Decode,
     Encode,
     Flush,
+    Follow,
     List,
     Lock,
     OpenToAppend,
     OpenToRead,
     PlanRepair,
+    Prune,
     Quarantine,
     Read,
+    ReadCheckpoint,
+    ReadSnapshot,
     Reopen,
     Repair,
     RepairTail,
     RollBack,
+    Rotate,
+    SaveCheckpoint,
+    SaveSnapshot,
     Sync,
     UndoRepair,
+    UseCheckpoints,
 }
 
 impl Attempt {
@@ -151,23 +160,32 @@ impl Attempt {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Attempt::Append => ("append to", ""),
+            Attempt::Archive => ("archive records of", ""),
             Attempt::Close => ("close", ""),
             Attempt::Decode => ("decode a record of", ""),
             Attempt::Encode => ("encode a record", ""),
+            Attempt::Follow => ("follow", ""),
             Attempt::Flush => ("flush what is queued for", ""),
             Attempt::List => ("list", ""),
             Attempt::Lock => ("lock", ""),
             Attempt::OpenToAppend => ("open", " for appending"),
             Attempt::OpenToRead => ("open", " for reading"),
+            Attempt::Prune => ("prune", ""),
             Attempt::PlanRepair => ("plan a repair of", ""),
             Attempt::Quarantine => ("keep removed bytes in", ""),
             Attempt::Read => ("read", ""),
+            Attempt::ReadCheckpoint => ("read the checkpoint", ""),
+            Attempt::ReadSnapshot => ("read the snapshot", ""),
             Attempt::Reopen => ("reopen", ""),
             Attempt::Repair => ("repair", ""),
             Attempt::RepairTail => ("repair the tail of", ""),
             Attempt::RollBack => ("roll back a failed append to", ""),
+            Attempt::Rotate => ("rotate", ""),
+            Attempt::SaveCheckpoint => ("save the checkpoint", ""),
+            Attempt::SaveSnapshot => ("save the snapshot", ""),
             Attempt::Sync => ("sync", ""),
             Attempt::UndoRepair => ("undo the last repair of", ""),
+            Attempt::UseCheckpoints => ("use the checkpoints in", ""),
         }
     }
 }
@@ -178,7 +196,7 @@ impl Error {
         Error(Arc::new(Inner { kind, attempt, path: None, offset: None, mark: None, detail: None, cause: None, left, rollback: None }))
     }
 
-    /// An error of the system, its kind taken from the code.
+    /// An error of the system, its kind taken from the code; of a read that failed, with the byte.
     pub(crate) fn io(attempt: Attempt, path: &Path, cause: io::Error) -> Error {
         Error::new(kind_of(&cause), attempt).on(path).cause(cause)
     }
@@ -217,7 +235,14 @@ impl Error {
     }
 
     pub(crate) fn cause(self, cause: io::Error) -> Error {
-        self.with(|inner| inner.cause = Some(Cause::Io(Arc::new(cause))))
+        let (cause, offset) = match cause.downcast::<ReadFailed>() {
+            Ok(ReadFailed { offset, error }) => (error, Some(offset)),
+            Err(cause) => (cause, None),
+        };
+        self.with(|inner| {
+            inner.offset = inner.offset.or(offset);
+            inner.cause = Some(Cause::Io(Arc::new(cause)));
+        })
     }
 
     pub(crate) fn earlier(self, cause: Error) -> Error {
@@ -230,6 +255,11 @@ impl Error {
 
     pub(crate) fn rolling_back(self, rollback: Error) -> Error {
         self.with(|inner| inner.rollback = Some(rollback))
+    }
+
+    /// Whether what was looked for does not exist.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(&self.0.cause, Some(Cause::Io(cause)) if cause.kind() == io::ErrorKind::NotFound)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Error {
@@ -284,6 +314,35 @@ impl Error {
         self.0.rollback.as_ref()
     }
 }
+
+/// A read that failed, and the byte that it began at, on its way through `io::Result` to [`Error::cause`].
+#[derive(Debug)]
+pub(crate) struct ReadFailed {
+    offset: u64,
+    error: io::Error,
+}
+
+impl ReadFailed {
+    pub(crate) fn at(offset: u64, error: io::Error) -> io::Error {
+        let error = match error.downcast::<ReadFailed>() {
+            Ok(failed) => failed.error,
+            Err(error) => error,
+        };
+        io::Error::new(error.kind(), ReadFailed { offset, error })
+    }
+
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<ReadFailed>())
+    }
+}
+
+impl fmt::Display for ReadFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for ReadFailed {}
 
 fn kind_of(cause: &io::Error) -> ErrorKind {
     match cause.kind() {

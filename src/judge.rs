@@ -38,7 +38,7 @@ impl Found {
         let framed = Framed::new(kept, span.start == 0);
         let end = framed.bom + framed.text.len();
         let text = end - framed.payload().len()..end;
-        let judged = if span.too_long { None } else { Some(Judged::of(&framed)) };
+        let judged = if span.too_long || span.lost { None } else { Some(Judged::of(&framed)) };
         let seal = match judged {
             Some(Judged::Sealed(seal)) => Some(seal),
             _ => None,
@@ -49,6 +49,7 @@ impl Found {
             Some(Judged::Blank) if !nuls_behind => Verdict::Blank,
             Some(Judged::Plain(valid)) if span.terminated || !matches!(valid.kind, Kind::Number | Kind::Literal) => Verdict::Plain,
             _ if !span.terminated => Verdict::Torn,
+            None if span.lost => Verdict::Corrupt(Code::Unreadable),
             None => Verdict::Corrupt(Code::TooLong),
             Some(Judged::CrcMismatch) => Verdict::Corrupt(Code::CrcMismatch),
             Some(_) => Verdict::Corrupt(Code::NotJson),

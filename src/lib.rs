@@ -106,6 +106,7 @@
 //!
 //! | the question | the answer |
 //! |---|---|
+//! | How do I get there from what I have? | [`guide::migrating`] |
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
@@ -116,8 +117,14 @@
 //! | What does opening change on my disk? | [`TailRepair`], `src/tail.rs` |
 //! | What does a repair change, and how? | [`RepairPlan`], `src/repair.rs`; `src/swap.rs` for a file that is replaced |
 //! | Where do removed bytes go, and how do they come back? | `src/quarantine.rs`; [`undo_repair`], `src/undo.rs` |
+//! | How does a segment become an archived one? | [`rotate`](fn@rotate), `src/rotate.rs` |
+//! | How do old records leave the active segment, and the disk? | [`archive`](fn@archive), `src/archive.rs`; [`prune`](fn@prune), `src/prune.rs`; [`Scopes`] for loops |
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
+//! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
+//! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
+//! | How is state saved, and taken up again? | [`Snapshot`], `src/snapshot/` |
+//! | How is a small file replaced? | `src/generations.rs` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
 //! | Is the file whole? | [`verify`](fn@verify), `src/verify/` |
@@ -126,7 +133,9 @@
 //! # Features
 //!
 //! - `tokio`, the only one that is on by default: `AsyncWriter` and the futures.
-//! - `cli`: the command `untorn`.
+//! - `zstd` and `gzip`: compressed journals and segments are read like plain ones. They are told by their bytes, not by their names. Files of zstd
+//!   frames with a seek table are read in place; any other is decompressed on opening, into a temporary file that has no name.
+//! - `cli`: the command `untorn`, with both.
 //! - `sim`: an in-memory disk whose every call can fail and whose power can be cut, for tests; outside SemVer.
 //!
 //! # Limits
@@ -150,15 +159,25 @@ compile_error!("untorn is built for Linux so far: locks, presence and durability
 
 mod active;
 mod append;
+mod archive;
 #[cfg(feature = "tokio")]
 mod async_writer;
+mod checkpoint;
+#[cfg(feature = "zstd")]
+#[allow(dead_code, reason = "archiving is its user")]
+mod compressor;
+mod consumer;
 mod damage;
 pub mod docs;
 mod edits;
 mod encode;
 mod error;
+mod fingerprint;
+mod follow;
 pub mod format;
+mod generations;
 mod group_commit;
+pub mod guide;
 mod judge;
 mod lock;
 mod neighbours;
@@ -166,16 +185,21 @@ mod neighbours;
 mod opening;
 mod others;
 mod position;
+mod prune;
 mod quarantine;
 mod reader;
 mod repair;
 mod resume;
 mod rollback;
+mod rotate;
 mod salvage;
 mod scan;
+mod scopes;
+mod seeded;
 mod seek;
 mod segment;
 mod shared_writer;
+mod snapshot;
 mod swap;
 mod sys;
 mod tail;
@@ -190,11 +214,15 @@ pub mod internals;
 #[cfg(feature = "sim")]
 pub use sys::sim;
 
+pub use archive::{Archived, Before};
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
+pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
+pub use consumer::{Consumer, ConsumerOptions, Delivery, Source, Ticket};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
+pub use follow::{FollowEvent, FollowOptions, Followed, Follower, Payload, Stopper};
 pub use format::{
     json::Invalid as InvalidJson,
     verdict::{Code, Severity, Verdict},
@@ -205,16 +233,20 @@ pub use lock::{Lock, LockWait};
 pub use opening::Opening;
 pub use others::{lock_holder, strangers};
 pub use position::{Appended, Mark, Position};
+pub use prune::{Consumers, Keep, Pruned, PrunedSegment};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
+pub use rotate::Rotated;
+pub use scopes::Scopes;
 pub use shared_writer::SharedWriter;
+pub use snapshot::{RestoredState, SNAPSHOT_BYTES_MAX_DEFAULT, Snapshot, SnapshotInfo, SnapshotObserver, inspect_snapshot};
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};
 pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
-pub use writer::{Durability, Format, Options, Writer};
+pub use writer::{Durability, Format, Options, Writer, archive, plan_archive, prune, rotate};
 
 /// The examples of the README are run with the tests.
 #[cfg(doctest)]

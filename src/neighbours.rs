@@ -33,7 +33,7 @@ impl Neighbours {
 
     /// What is wrong with a line whose own bytes say `code`.
     pub(crate) fn code(&self, code: Code, found: &Found, bytes: &[u8]) -> Code {
-        if matches!(code, Code::TooLong | Code::NewerFormat) {
+        if matches!(code, Code::TooLong | Code::NewerFormat | Code::Unreadable) {
             return code;
         }
         let text = bytes.get(found.text.clone()).unwrap_or_default();

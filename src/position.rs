@@ -7,18 +7,35 @@ use serde::{Deserialize, Serialize};
 /// A place in a journal: a segment and a byte offset in it.
 ///
 /// Positions order as the journal does: by segment, then by offset. The number of the active segment is one more than that of the newest
-/// archived segment, so a position stays valid when the active segment is rotated.
+/// archived segment, so a position stays valid when the active segment is rotated; one past the end of an archived segment goes on in the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// The number of the segment, from 1.
     pub segment: u64,
-    /// Bytes from the start of the segment's file.
+    /// Bytes from the start of the segment's file. Lines at the head of it that are also in the segment before, as a crash inside `archive` leaves
+    /// them, do not count.
     pub offset: u64,
 }
 
 impl Position {
     pub(crate) fn new(segment: u64, offset: u64) -> Position {
         Position { segment, offset }
+    }
+}
+
+/// Where the positions of one segment are counted from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The number of the segment.
+    pub(crate) segment: u64,
+    /// The first byte of its file that is not also in the segment before.
+    pub(crate) start: u64,
+}
+
+impl Origin {
+    /// The position of a byte of the file.
+    pub(crate) fn position(self, offset: u64) -> Position {
+        Position::new(self.segment, offset.saturating_sub(self.start))
     }
 }
 
@@ -37,6 +54,32 @@ pub struct Mark {
     pub end: Position,
     /// Of a sealed line the CRC in its seal; of any other line the CRC-32 of its bytes without surrounding white space.
     pub crc: u32,
+}
+
+/// A mark as checkpoints and snapshots write it: flat, the CRC as it stands in a seal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WrittenMark {
+    seq: Option<u64>,
+    crc: String,
+    segment: u64,
+    start: u64,
+    end: u64,
+}
+
+impl From<Mark> for WrittenMark {
+    fn from(mark: Mark) -> WrittenMark {
+        let crc = format!("{:08x}", mark.crc);
+        WrittenMark { seq: mark.seq, crc, segment: mark.start.segment, start: mark.start.offset, end: mark.end.offset }
+    }
+}
+
+impl WrittenMark {
+    /// None if the CRC is none.
+    pub(crate) fn mark(self) -> Option<Mark> {
+        let crc = u32::from_str_radix(&self.crc, 16).ok().filter(|_| self.crc.len() == 8)?;
+        let at = |offset| Position { segment: self.segment, offset };
+        Some(Mark { seq: self.seq, start: at(self.start), end: at(self.end.max(self.start)), crc })
+    }
 }
 
 /// What an append put into the journal: one record, or one batch.

@@ -11,6 +11,7 @@ use std::{io, ops::Range};
 use crate::{
     append::Lines,
     format::{LF, json, line::Framed, verdict::Judged},
+    seeded,
     sys::{File, uninterrupted},
 };
 
@@ -61,6 +62,10 @@ pub(crate) enum Rest {
 
 /// Settles an append that failed: `start` is where its first byte landed or was to land, `written` how many bytes the system said it took.
 pub(crate) fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usize, how: Rollback) -> RolledBack {
+    if seeded::bug("cut-without-looking") {
+        let error = file.cut(start).err();
+        return RolledBack { start, whole: 0, rest: Rest::Nothing, unfenced: error.is_some(), error };
+    }
     let mut found = vec![0; lines.bytes.len() + 1];
     match file.read_full_at(&mut found, start) {
         Ok(len) => found.truncate(len),
@@ -77,7 +82,7 @@ pub(crate) fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usi
 
 /// What was found is a strict prefix of our own bytes, and the file ends right after it.
 fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Rollback) -> RolledBack {
-    let (whole, keep) = lines.whole_within(found.len());
+    let (whole, keep) = if seeded::bug("group-cut-as-one") { (0, 0) } else { lines.whole_within(found.len()) };
     let standing = |whole| RolledBack { start, whole, rest: Rest::Nothing, unfenced: false, error: None };
     let kept = standing(whole);
     if keep == found.len() {
@@ -101,7 +106,7 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
     match fence(file, with_lf.is_none() && is_scalar(last_line(found))) {
         Ok(()) if with_lf.is_some_and(|ours| is_there(file, ours, start)) => standing(whole + 1),
         Ok(()) => RolledBack { rest: Rest::Fragment(fragment), error, ..kept },
-        Err(fencing) => RolledBack { rest: Rest::Fragment(fragment), unfenced: true, error: error.or(Some(fencing)), ..kept },
+        Err(fencing) => RolledBack { rest: Rest::Fragment(fragment), unfenced: !seeded::bug("not-poisoned"), error: error.or(Some(fencing)), ..kept },
     }
 }
 

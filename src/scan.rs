@@ -23,6 +23,8 @@ pub(crate) struct Span {
     pub(crate) terminated: bool,
     /// Longer than the limit, LF included: the bytes were passed over.
     pub(crate) too_long: bool,
+    /// Not what the file held: a compressed file could not be decompressed here. Such bytes are not given out.
+    pub(crate) lost: bool,
 }
 
 impl Span {
@@ -95,7 +97,7 @@ impl Scanner {
         loop {
             let fresh = self.buffer.get(searched..self.kept.end).unwrap_or_default();
             if let Some(at) = memchr::memchr(LF, fresh) {
-                return Ok(Some(self.give(searched + at, true)));
+                return Ok(Some(self.give(file, searched + at, true)));
             }
             let unfinished = self.kept.len();
             if unfinished as u64 >= self.line_bytes_max {
@@ -104,23 +106,24 @@ impl Scanner {
             let read = self.fill(file)?;
             searched = self.kept.start + unfinished;
             if read == 0 {
-                return Ok((unfinished > 0).then(|| self.give(self.kept.end, false)));
+                return Ok((unfinished > 0).then(|| self.give(file, self.kept.end, false)));
             }
         }
     }
 
     /// Gives out the line that ends at `end` in the buffer.
-    fn give(&mut self, end: usize, terminated: bool) -> Span {
+    fn give(&mut self, file: &File, end: usize, terminated: bool) -> Span {
         self.line = self.kept.start..end;
         let past = end + usize::from(terminated);
         let start = self.offset;
         self.offset += (past - self.kept.start) as u64;
         self.kept.start = past;
         let too_long = self.offset - start > self.line_bytes_max;
-        if too_long {
+        let lost = file.lost(&(start..self.offset)).is_some();
+        if too_long || lost {
             self.line = past..past;
         }
-        Span { start, end: self.offset, terminated, too_long }
+        Span { start, end: self.offset, terminated, too_long, lost }
     }
 
     /// Reads on behind what is kept, making room first.
@@ -160,7 +163,8 @@ impl Scanner {
                 seen += read as u64;
                 continue;
             }
-            return Ok(Span { start, end: self.offset, terminated: found.is_some(), too_long: true });
+            let lost = file.lost(&(start..self.offset)).is_some();
+            return Ok(Span { start, end: self.offset, terminated: found.is_some(), too_long: true, lost });
         }
     }
 }
@@ -217,8 +221,9 @@ impl Backward {
             return Ok(None);
         }
         self.at = start;
-        self.line = if too_long { 0..0 } else { in_memory(start - self.from)..in_memory(lf - self.from) };
-        Ok(Some(Span { start, end, terminated: true, too_long }))
+        let lost = file.lost(&(start..end)).is_some();
+        self.line = if too_long || lost { 0..0 } else { in_memory(start - self.from)..in_memory(lf - self.from) };
+        Ok(Some(Span { start, end, terminated: true, too_long, lost }))
     }
 
     /// Reads the bytes in front of the buffer: few at first, since the last line is often all that is wanted, then as many as there are, so that
@@ -312,7 +317,7 @@ mod tests {
                 let end = start + piece.len() as u64;
                 let terminated = piece.ends_with(&[LF]);
                 let too_long = piece.len() as u64 > LIMIT || (!terminated && piece.len() as u64 == LIMIT);
-                let span = Span { start, end, terminated, too_long };
+                let span = Span { start, end, terminated, too_long, lost: false };
                 start = end;
                 let text = piece.strip_suffix(&[LF]).unwrap_or(piece);
                 (span, if too_long { Vec::new() } else { text.to_vec() })

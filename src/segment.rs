@@ -4,18 +4,19 @@
 //! after it; if the path then still names the opened file, the list has everything before it. A crash inside `archive` leaves records both in
 //! the newest archived segment and at the head of the next; a segment starts behind those, and its offsets are counted from there.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
-    active::{self, Place, REPLACED_MAX},
+    active::{self, Active, Place, REPLACED_MAX},
     error::{Attempt, Error, ErrorKind, Result},
-    format::{
-        LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT,
-        name::{self, ArchivedName},
-    },
-    position::Position,
+    format::{LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT, name::ArchivedName},
+    position::{Origin, Position},
     seek::Stretch,
-    sys::{Disk, File, FileId, FileKind},
+    sys::{Disk, File, FileId, Unreadable, names::Names},
 };
 
 /// One open segment.
@@ -33,7 +34,11 @@ pub(crate) struct Segment {
 impl Segment {
     /// The position of a byte of the file.
     pub(crate) fn position(&self, offset: u64) -> Position {
-        Position::new(self.number, offset.saturating_sub(self.start))
+        self.origin().position(offset)
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { segment: self.number, start: self.start }
     }
 
     /// Bytes that belong to this segment alone.
@@ -53,19 +58,29 @@ impl Segment {
 /// The segments of one journal, as they were at one moment.
 #[derive(Debug)]
 pub(crate) struct Segments {
-    place: Place,
+    place: Arc<Place>,
     /// Ascending, each number once.
     archived: Vec<ArchivedName>,
     /// `None` after a crash in the middle of a rotation; the archived segments are the whole journal then.
     active: Option<Segment>,
     /// Whether archived segments are read too.
     whole: bool,
+    /// The archived segments that were opened last, so that one that had to be decompressed is not decompressed again for the one behind it.
+    opened: Mutex<Vec<Segment>>,
 }
+
+/// How many open segments are kept: the one that is read and the one before it.
+const OPENED_MAX: usize = 2;
 
 impl Segments {
     /// Opens the active segment and lists the others. `whole` says whether those are to be read.
     pub(crate) fn open(disk: &Disk, path: &Path, whole: bool) -> Result<Segments> {
-        let place = Place::find(disk, path, Attempt::OpenToRead)?;
+        Segments::open_in(disk, &Names::default(), path, whole)
+    }
+
+    /// The same, for one of many journals in a directory: its listing may be remembered.
+    pub(crate) fn open_in(disk: &Disk, names: &Names, path: &Path, whole: bool) -> Result<Segments> {
+        let place = Arc::new(Place::find(disk, path, Attempt::OpenToRead)?);
         let failed = |error| Error::io(Attempt::OpenToRead, &place.path, error);
         for _ in 0..REPLACED_MAX {
             let (file, missing) = match disk.open_read(&place.path) {
@@ -74,18 +89,55 @@ impl Segments {
                 Err(error) => return Err(failed(error)),
             };
             let id = file.as_ref().map(File::id).transpose().map_err(failed)?;
-            let archived = archived(&place, id)?;
+            let archived = place.archived_in(names, id)?;
             if place.dir.id_of(&place.name).map_err(failed)? != id {
                 continue;
             }
             if let Some(missing) = missing.filter(|_| archived.is_empty() || !whole) {
                 return Err(failed(missing));
             }
-            let mut segments = Segments { place, archived, active: None, whole };
-            segments.active = file.map(|file| segments.active_segment(file)).transpose()?;
+            let mut segments = Segments { place, archived, active: None, whole, opened: Mutex::default() };
+            segments.active =
+                file.map(|file| segments.with_own_start(segment(segments.active_number(), segments.path().to_owned(), file)?)).transpose()?;
             return Ok(segments);
         }
         Err(active::replaced_again(Attempt::OpenToRead, path))
+    }
+
+    /// Those of a journal whose active segment is open already, and locked.
+    pub(crate) fn beside(active: &Active) -> Result<Segments> {
+        let place = Arc::clone(&active.place);
+        let end = active.file.size().map_err(|error| Error::io(Attempt::OpenToAppend, &place.path, error))?;
+        let archived = place.archived(Some(active.id))?;
+        let mut segments = Segments { archived, place, active: None, whole: false, opened: Mutex::default() };
+        let segment = Segment { number: segments.active_number(), path: segments.path().into(), file: Arc::clone(&active.file), start: 0, end };
+        segments.active = Some(segments.with_own_start(segment)?);
+        segments.whole = true;
+        Ok(segments)
+    }
+
+    pub(crate) fn sync_dir(&self) -> io::Result<()> {
+        self.place.dir.sync()
+    }
+
+    /// The active segment; `None` in the middle of a rotation.
+    pub(crate) fn active(&self) -> Option<&Segment> {
+        self.active.as_ref()
+    }
+
+    /// The archived segments, ascending.
+    pub(crate) fn archived(&self) -> &[ArchivedName] {
+        &self.archived
+    }
+
+    /// The path of one of them.
+    pub(crate) fn path_of(&self, archived: ArchivedName) -> PathBuf {
+        self.place.path_of(archived)
+    }
+
+    /// Where the active segment's positions are counted from.
+    pub(crate) fn active_origin(&self) -> Origin {
+        self.active.as_ref().map_or(Origin { segment: self.active_number(), start: 0 }, Segment::origin)
     }
 
     /// The number of the active segment, whether it exists or not: one more than that of the newest archived one.
@@ -143,15 +195,30 @@ impl Segments {
         Ok(segment)
     }
 
+    /// The number of the archived segment that is this file.
+    pub(crate) fn number_of(&self, id: FileId) -> Result<Option<u64>> {
+        for archived in self.archived.iter().rev().filter(|archived| !archived.compressed) {
+            let path = self.place.path_of(*archived);
+            let Some(name) = path.file_name() else { continue };
+            let failed = |error| Error::io(Attempt::List, &self.place.path, error).detail("its directory");
+            if self.place.dir.id_of(name).map_err(failed)? == Some(id) {
+                return Ok(Some(archived.number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the path of the active segment names now.
+    pub(crate) fn named(&self) -> Result<Option<FileId>> {
+        self.place.dir.id_of(&self.place.name).map_err(|error| Error::io(Attempt::Read, &self.place.path, error))
+    }
+
     /// The error for a segment that is no longer there.
     pub(crate) fn pruned(&self, number: u64) -> Error {
         Error::new(ErrorKind::Pruned, Attempt::Read).on(&self.place.path).detail(format!("segment {number} is no longer kept"))
     }
 
-    fn active_segment(&self, file: File) -> Result<Segment> {
-        let path: Arc<Path> = self.place.path.as_path().into();
-        let end = file.size().map_err(|error| Error::io(Attempt::OpenToRead, &path, error))?;
-        let mut active = Segment { number: self.active_number(), path, file: Arc::new(file), start: 0, end };
+    fn with_own_start(&self, mut active: Segment) -> Result<Segment> {
         // The active segment can be read alone even if the one before it cannot be read; then duplicates are not told.
         let newest = self.archived.last().filter(|newest| self.whole || !newest.compressed);
         active.start = self.own_start(&active, newest)?;
@@ -159,19 +226,29 @@ impl Segments {
     }
 
     fn open_archived(&self, named: ArchivedName) -> Result<Segment> {
-        let path = self.place.path.with_file_name(name::archived(&self.place.name, named.number));
-        if named.compressed {
-            let path = name::compressed(&path);
-            let cause = io::Error::new(io::ErrorKind::Unsupported, "compressed segments cannot be read yet");
-            return Err(Error::io(Attempt::OpenToRead, &path, cause));
+        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = opened().iter().find(|segment| segment.number == named.number) {
+            return Ok(segment.clone());
         }
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => self.pruned(named.number),
-            _ => Error::io(Attempt::OpenToRead, &path, error),
-        };
-        let file = self.place.disk.open_read(&path).map_err(failed)?;
-        let end = file.size().map_err(failed)?;
-        Ok(Segment { number: named.number, path: path.as_path().into(), file: Arc::new(file), start: 0, end })
+        let plain = self.place.path_of(ArchivedName { compressed: false, ..named });
+        let compressed = self.place.path_of(ArchivedName { compressed: true, ..named });
+        // Archiving may have put one in the place of the other since the directory was listed.
+        let paths = if named.compressed { [compressed, plain] } else { [plain, compressed] };
+        for path in paths {
+            match self.place.disk.open_read(&path) {
+                Ok(file) => {
+                    let segment = segment(named.number, path, file)?;
+                    let mut opened = opened();
+                    opened.push(segment.clone());
+                    let excess = opened.len().saturating_sub(OPENED_MAX);
+                    opened.drain(..excess);
+                    return Ok(segment);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io(Attempt::OpenToRead, &path, error)),
+            }
+        }
+        Err(self.pruned(named.number))
     }
 
     /// Just past the records at the head of a segment that are also at the end of the one before.
@@ -193,20 +270,22 @@ impl Segments {
     }
 }
 
-/// The archived segments in the journal's directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the
-/// active file is none of them: a rotation is half done.
-pub(crate) fn archived(place: &Place, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
-    let failed = |error| Error::io(Attempt::List, &place.path, error).detail("its directory");
-    let mut archived = Vec::new();
-    for name in place.dir.names().map_err(failed)? {
-        let Some(found) = name::parse_archived(&place.name, &name) else { continue };
-        let id = place.dir.id_of(&name).map_err(failed)?;
-        let is_file = place.disk.kind(&place.path.with_file_name(&name)).map_err(failed)? == Some(FileKind::Regular);
-        if is_file && id != active {
-            archived.push(found);
+/// Takes an open file for a whole segment; of a compressed one, what it holds.
+fn segment(number: u64, path: PathBuf, file: File) -> Result<Segment> {
+    let file = file.decompressed().map_err(|unreadable| unreadable_error(&path, unreadable))?;
+    let end = file.size().map_err(|error| Error::io(Attempt::OpenToRead, &path, error))?;
+    Ok(Segment { number, path: path.as_path().into(), file: Arc::new(file), start: 0, end })
+}
+
+fn unreadable_error(path: &Path, unreadable: Unreadable) -> Error {
+    match unreadable {
+        Unreadable::Io(error) => Error::io(Attempt::OpenToRead, path, error),
+        #[cfg(any(feature = "zstd", feature = "gzip"))]
+        Unreadable::Temporary { dir, error } => {
+            let error = Error::io(Attempt::OpenToRead, path, error);
+            error.detail(format!("its content goes into a temporary file in `{}`, or where TMPDIR says", dir.display()))
         }
+        #[cfg(not(all(feature = "zstd", feature = "gzip")))]
+        Unreadable::Unsupported(compression) => Error::new(ErrorKind::Compressed, Attempt::OpenToRead).on(path).detail(compression.unsupported()),
     }
-    archived.sort();
-    archived.dedup_by_key(|found| found.number);
-    Ok(archived)
 }

@@ -5,12 +5,15 @@ use std::{path::Path, sync::Arc};
 use serde::Serialize;
 
 use crate::{
+    archive::{Archived, Before},
     encode::{Batch, Unit},
     error::{Attempt, Error, ErrorKind, Result},
     group_commit::{
-        Discarded, DurableThrough, Entering, Handle, Journal, Order, Outcome, Queued, Reopened, Settling, Watching, WriterState, block_on,
+        Chored, Discarded, DurableThrough, Entering, Handle, Journal, Order, Outcome, Queued, Reopened, Settling, Watching, WriterState, block_on,
     },
     position::{Appended, Position},
+    prune::{Keep, Pruned},
+    rotate::Rotated,
     writer::{Durability, Options, Writer},
 };
 
@@ -175,6 +178,37 @@ impl SharedWriter {
         block_on(Watching::new(&self.0, DurableThrough(end)))
     }
 
+    /// Rotates when all that was queued before is written: see [`Writer::rotate`](crate::Writer::rotate).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`flush`](SharedWriter::flush), with nothing done, and of [`Writer::rotate`](crate::Writer::rotate); [`Closed`](ErrorKind::Closed) if
+    /// the writer is closed before.
+    pub fn rotate(&self) -> Result<Rotated> {
+        self.chore(Attempt::Rotate, Writer::rotate)
+    }
+
+    /// Archives the records before a bound when all that was queued before is written: see [`Writer::archive`](crate::Writer::archive).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`flush`](SharedWriter::flush), with nothing done, and of [`Writer::archive`](crate::Writer::archive);
+    /// [`Closed`](ErrorKind::Closed) if the writer is closed before.
+    pub fn archive(&self, before: Before) -> Result<Archived> {
+        self.chore(Attempt::Archive, move |writer| writer.archive(before))
+    }
+
+    /// Prunes when all that was queued before is written: see [`Writer::prune`](crate::Writer::prune).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`flush`](SharedWriter::flush), with nothing done, and of [`Writer::prune`](crate::Writer::prune); [`Closed`](ErrorKind::Closed) if
+    /// the writer is closed before.
+    pub fn prune(&self, keep: &Keep) -> Result<Pruned> {
+        let keep = keep.clone();
+        self.chore(Attempt::Prune, move |writer| writer.prune(&keep))
+    }
+
     /// Opens the journal anew after a failure, and goes on with what is queued.
     ///
     /// # Errors
@@ -250,6 +284,11 @@ impl SharedWriter {
 
     fn barrier(&self, order: Order, attempt: Attempt) -> Result<Position> {
         self.settle(Entering::barrier(&self.0, order), attempt).map(Outcome::passed)
+    }
+
+    fn chore<T: Send + 'static>(&self, attempt: Attempt, work: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static) -> Result<T> {
+        self.0.forbid_worker(attempt)?;
+        block_on(Chored::new(&self.0, attempt, work))
     }
 
     fn settle(&self, entering: Entering, attempt: Attempt) -> Result<Outcome> {

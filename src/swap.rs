@@ -2,17 +2,21 @@
 //!
 //! Everything happens under the exclusive lock of the old file:
 //!
-//! 1. what an earlier swap left behind when it crashed is removed: its temporary files, and a backup that is still the journal itself;
+//! 1. what an earlier swap left behind when it crashed is removed: its temporary files, and a backup that is still the journal itself, or the name
+//!    of an archived segment that is, which a rotation leaves where a rename without replacing takes two calls;
 //! 2. a temporary file beside the journal gets the journal's owner and mode, and then its new content. Crash here: a stale temporary file, which
 //!    step 1 of the next swap removes;
 //! 3. it is synced. Crash here: the same;
 //! 4. the old file gets a second name, the backup, and the directory is synced. Crash here: the journal has two names, and whoever opens it next
 //!    removes the second;
-//! 5. the new file is locked, before anybody can see it;
-//! 6. it is renamed over the journal. Crash here: the path names the old file or the new one, and each of them is whole;
-//! 7. the directory is synced. Crash here: the new file;
+//! 5. the new file is locked, before anybody can see it, and gets a second temporary name;
+//! 6. it is renamed over the journal. Crash here: the path names the old file or the new one, and each of them is whole. Whoever opens the new one
+//!    sees its two names and syncs the directory, or else what he appends could be lost with the rename in a power cut;
+//! 7. the directory is synced, and the second name removed. Crash here: the new file;
 //! 8. the new file is unlocked, and then the old one. A writer that waited for the old lock sees that its path names another file, and goes on
 //!    in that one.
+//!
+//! A rotation uses the same temporary files, for the new active segment and without a replaced one: see `rotate`.
 //!
 //! Permission bits and owner are kept; extended attributes are not.
 
@@ -20,34 +24,89 @@ use std::{
     ffi::{OsStr, OsString},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::{
-    active::Active,
+    active::{Active, Place},
     error::{Attempt, Error, ErrorKind, Result},
     format::name,
+    seeded,
     sys::{Disk, File, FileId},
 };
 
 /// How many names are tried for a file that must not replace another one.
 const NAMES_MAX: u32 = 1000;
 
+/// A new file under a temporary name beside a journal, with the journal's owner and mode. Dropping it removes it, unless it got another name.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) file: Arc<File>,
+    temporary: Temporary,
+}
+
+impl Fresh {
+    /// Creates it, empty, with the owner and the mode of `model`.
+    pub(crate) fn create(place: &Place, model: &File) -> io::Result<Fresh> {
+        let mode = model.mode()?;
+        let name = |attempt| name::temporary(&place.name, std::process::id(), attempt);
+        let (file, path) = first_free(name, |name| {
+            let path = place.path.with_file_name(name);
+            place.disk.create_append(&path, mode & 0o600).map(|file| (file, path))
+        })?;
+        let temporary = Temporary { disk: place.disk.clone(), path, is_installed: false };
+        file.own_like(model)?;
+        Ok(Fresh { file: Arc::new(file), temporary })
+    }
+
+    /// Takes its lock, before anybody else can see it as the journal.
+    pub(crate) fn lock(&self, attempt: Attempt) -> Result<FileId> {
+        let failed = |error| Error::io(attempt, &self.temporary.path, error);
+        self.file.show_presence();
+        let id = self.file.id().map_err(failed)?;
+        if !self.file.try_lock().map_err(failed)? {
+            return Err(Error::new(ErrorKind::Locked, attempt).on(&self.temporary.path).detail("somebody locked the temporary file"));
+        }
+        Ok(id)
+    }
+
+    /// Gives it its name, which nothing may have.
+    pub(crate) fn rename_new(&mut self, path: &Path) -> io::Result<()> {
+        self.temporary.disk.rename_new(&self.temporary.path, path)?;
+        self.temporary.is_installed = true;
+        Ok(())
+    }
+
+    /// Gives it its name in place of the file that has it now.
+    fn replace(&mut self, path: &Path) -> io::Result<()> {
+        self.temporary.disk.replace(&self.temporary.path, path)?;
+        self.temporary.is_installed = true;
+        Ok(())
+    }
+}
+
 /// The next content of a journal, in a file of its own until it is installed. Dropping it removes that file.
 #[derive(Debug)]
 pub(crate) struct Successor {
     attempt: Attempt,
-    file: File,
     /// Removed before the lock is let go, and another swap may use the name: fields are dropped in order.
-    temporary: Temporary,
+    fresh: Fresh,
     active: Active,
 }
 
 /// A file that is removed again unless it has come to its place.
 #[derive(Debug)]
-struct Temporary {
-    disk: Disk,
-    path: PathBuf,
-    is_installed: bool,
+pub(crate) struct Temporary {
+    pub(crate) disk: Disk,
+    pub(crate) path: PathBuf,
+    pub(crate) is_installed: bool,
+}
+
+impl Temporary {
+    /// Lets it stay, to be removed by whoever comes next.
+    fn keep(mut self) {
+        self.is_installed = true;
+    }
 }
 
 impl Drop for Temporary {
@@ -65,7 +124,7 @@ impl Drop for Temporary {
 pub(crate) struct Installed {
     /// Unlocked before `replaced` is: fields are dropped in order.
     pub(crate) active: Active,
-    pub(crate) replaced: File,
+    pub(crate) replaced: Arc<File>,
     pub(crate) backup: Option<PathBuf>,
 }
 
@@ -77,23 +136,9 @@ impl Successor {
     /// [`HardLinked`](ErrorKind::HardLinked) if the journal has a second name: the swap would leave the old content under that one.
     pub(crate) fn create(attempt: Attempt, active: Active) -> Result<Successor> {
         clear_leftovers(attempt, &active)?;
-        let place = &active.place;
-        let failed = |error| Error::io(attempt, &place.path, error);
-        if active.file.links().map_err(failed)? > 1 {
-            return Err(Error::new(ErrorKind::HardLinked, attempt)
-                .on(&place.path)
-                .detail("it has a second hard link, which would keep the old content"));
-        }
-        let mode = active.file.mode().map_err(failed)?;
-        let name = |attempt| name::temporary(&place.name, std::process::id(), attempt);
-        let created = first_free(name, |name| {
-            let path = place.path.with_file_name(name);
-            place.disk.create_append(&path, mode & 0o600).map(|file| (file, path))
-        });
-        let (file, path) = created.map_err(failed)?;
-        let temporary = Temporary { disk: place.disk.clone(), path, is_installed: false };
-        file.own_like(&active.file).map_err(failed)?;
-        Ok(Successor { attempt, file, temporary, active })
+        active.refuse_second_name(attempt)?;
+        let fresh = Fresh::create(&active.place, &active.file).map_err(|error| Error::io(attempt, &active.place.path, error))?;
+        Ok(Successor { attempt, fresh, active })
     }
 
     /// The journal as it is now.
@@ -103,7 +148,7 @@ impl Successor {
 
     /// The empty file to be filled by appending.
     pub(crate) fn new_file(&self) -> &File {
-        &self.file
+        &self.fresh.file
     }
 
     /// Steps 3 to 7; the last one happens when what is returned is dropped. `backup` is the id that the old file's second name ends in.
@@ -116,18 +161,30 @@ impl Successor {
         let (attempt, disk) = (self.attempt, self.active.place.disk.clone());
         let journal = self.active.place.path.clone();
         let failed = |error| Error::io(attempt, &journal, error);
-        self.file.sync_data().map_err(failed)?;
+        if !seeded::bug("swapped-before-sync") {
+            self.fresh.file.sync_data().map_err(failed)?;
+        }
         let backup = backup.map(|id| self.back_up(id)).transpose().map_err(failed)?;
-        let installed = self.rename().inspect_err(|_| {
+        let mut second = self.second_name();
+        let renamed = self.rename();
+        let installed = renamed.inspect_err(|_| {
+            if !matches!(self.active.is_named(), Ok(true)) {
+                // It failed, and was done all the same: both names are needed.
+                second.take().into_iter().for_each(Temporary::keep);
+                return;
+            }
             if let Some(Err(error)) = backup.as_ref().map(|backup| disk.remove_file(backup)) {
                 tracing::warn!(path = %journal.display(), %error, "the backup's name could not be taken back; whoever opens the journal next does it");
             }
         })?;
         self.active.place.dir.sync().map_err(|error| {
+            // Whoever opens the journal next sees two names, and syncs.
+            second.take().into_iter().for_each(Temporary::keep);
             failed(error).kinded(ErrorKind::DurabilityUnknown).detail("the new file is in place, but its directory could not be synced")
         })?;
-        let Successor { active: Active { file: replaced, place, .. }, file, .. } = self;
-        let active = Active { file, id: installed, place };
+        drop(second);
+        let Successor { active: Active { file: replaced, place, .. }, fresh, .. } = self;
+        let active = Active { file: fresh.file, id: installed, place };
         Ok(Installed { active, replaced, backup })
     }
 
@@ -145,20 +202,40 @@ impl Successor {
         Ok(backup)
     }
 
+    /// Gives the new file another temporary name, that is there until the first one, being the journal's by then, is durable. Where the file system
+    /// has no hard links nothing tells the next opener that this may be missing.
+    fn second_name(&self) -> Option<Temporary> {
+        let place = &self.active.place;
+        let linked = first_free(
+            |attempt| name::temporary(&place.name, std::process::id(), attempt),
+            |name| {
+                let path = place.path.with_file_name(name);
+                let linked = place.disk.hard_link(&self.fresh.temporary.path, &path);
+                if linked.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+                    // It may be there all the same.
+                    let _ = place.disk.remove_file(&path);
+                }
+                linked.map(|()| path)
+            },
+        );
+        match linked {
+            Ok(path) => Some(Temporary { disk: place.disk.clone(), path, is_installed: false }),
+            Err(error) => {
+                tracing::debug!(path = %place.path.display(), %error, "the new file could not get a second name");
+                None
+            }
+        }
+    }
+
     /// Steps 5 and 6.
     fn rename(&mut self) -> Result<FileId> {
         let place = &self.active.place;
         let failed = |error| Error::io(self.attempt, &place.path, error);
-        self.file.show_presence();
-        let id = self.file.id().map_err(failed)?;
-        if !self.file.try_lock().map_err(failed)? {
-            return Err(Error::new(ErrorKind::Locked, self.attempt).on(&self.temporary.path).detail("somebody locked the temporary file"));
-        }
+        let id = self.fresh.lock(self.attempt)?;
         if !self.active.is_named()? {
             return Err(Error::new(ErrorKind::Changed, self.attempt).on(&place.path).detail("another file was put in its place"));
         }
-        place.disk.replace(&self.temporary.path, &place.path).map_err(failed)?;
-        self.temporary.is_installed = true;
+        self.fresh.replace(&place.path).map_err(failed)?;
         Ok(id)
     }
 }
@@ -167,9 +244,16 @@ impl Successor {
 pub(crate) fn clear_leftovers(attempt: Attempt, active: &Active) -> Result<()> {
     let place = &active.place;
     let failed = |error| Error::io(attempt, &place.path, error);
+    let mut is_synced = false;
     for name in place.dir.names().map_err(failed)? {
-        let is_own_backup = || Ok(name::is_backup(&place.name, &name) && place.dir.id_of(&name)? == Some(active.id));
-        if name::is_temporary(&place.name, &name) || is_own_backup().map_err(failed)? {
+        let could_be_second = name::is_backup(&place.name, &name) || name::parse_archived(&place.name, &name).is_some();
+        let is_second = || Ok(could_be_second && place.dir.id_of(&name)? == Some(active.id));
+        if name::is_temporary(&place.name, &name) || is_second().map_err(failed)? {
+            if !is_synced {
+                // A second name says that the first one may not be durable.
+                place.dir.sync().map_err(failed)?;
+                is_synced = true;
+            }
             place.disk.remove_file(&place.path.with_file_name(&name)).map_err(failed)?;
             tracing::info!(path = %place.path.display(), leftover = %name.display(), "removed what a crash left");
         }

@@ -30,11 +30,12 @@ use crate::{
         verdict::{Code, Judged, Verdict},
     },
     judge::Found,
-    position::Position,
+    position::{Origin, Position},
     quarantine::{self, Plan},
     rollback::{self, Rollback},
     salvage,
     scan::{self, Backward},
+    seeded,
     sys::File,
     words,
 };
@@ -53,7 +54,7 @@ pub enum Unterminated {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules<'a> {
     pub(crate) quarantine: &'a Path,
-    pub(crate) segment: u64,
+    pub(crate) origin: Origin,
     /// In a sealed journal, the boundary from which on lines were not looked at before; `None` in plain form, which has neither numbers nor batches.
     pub(crate) numbered_from: Option<u64>,
     pub(crate) line_bytes_max: u64,
@@ -170,7 +171,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         Some(from) => OpenBatch::find(file, from, &tail, last, rules.line_bytes_max).map_err(failed)?,
         None => None,
     };
-    if tail.start == size && open_batch.is_none() {
+    if tail.start == size && open_batch.is_none() || seeded::bug("glue") {
         return Ok(Settled { end: size, repair: TailRepair::default() });
     }
     let terminate = matches!(last, Last::Record(_) | Last::Glued);
@@ -180,7 +181,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         cut = Cut { at: from, terminate: false, batch_end: Some(batch_end), ..cut };
     }
     let nothing_to_cut = cut.at == size;
-    let may_cut = nothing_to_cut || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
+    let may_cut = nothing_to_cut || seeded::bug("fence-cuts") || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
     let mut repair = TailRepair { open_batch: open_batch.is_some() && (cut.batch_end.is_none() || !may_cut), ..TailRepair::default() };
     if !may_cut {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
@@ -224,7 +225,7 @@ impl Cut {
         let reason = removed.first().map_or(self.reason, |first| first.reason);
         let added = self.terminate.then_some(self.at).into_iter().collect();
         take_off(active, rules.quarantine, &Edits { removed, added }, self.end)?;
-        repair.removed = Some((Position::new(rules.segment, self.at), Position::new(rules.segment, self.end)));
+        repair.removed = Some((rules.origin.position(self.at), rules.origin.position(self.end)));
         repair.reason = Some(reason);
         repair.quarantine = Some(rules.quarantine.to_owned());
         repair.terminated = self.terminate;
@@ -241,7 +242,11 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     let mode = active.file.mode().map_err(failed)?;
     let trace = edits.trace_of_cut(&active.file, cut).map_err(failed)?;
     let plan = Plan { before_len: size, edits, trace };
-    let id = quarantine::keep(&active.place.disk, quarantine, mode, &active.file, &plan)?;
+    let id = if seeded::bug("cut-without-quarantine") {
+        String::new()
+    } else {
+        quarantine::keep(&active.place.disk, quarantine, mode, &active.file, &plan)?
+    };
     // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
     if cut < size {
         active.file.cut(cut).map_err(failed)?;

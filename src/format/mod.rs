@@ -1,10 +1,14 @@
 #![doc = include_str!("FORMAT.md")]
 
+pub(crate) mod compression;
 #[allow(dead_code, reason = "the modules that read and write lines are its users")]
 pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod name;
 pub(crate) mod seal;
+#[cfg(feature = "zstd")]
+#[allow(dead_code, reason = "archiving writes tables")]
+pub(crate) mod seek_table;
 pub(crate) mod tail;
 pub(crate) mod verdict;
 
@@ -64,3 +68,7 @@ pub(crate) const QUARANTINE_NUL_RUN_BYTES: usize = 64;
 
 /// How much of the end of a file proves that it is what a repair in place left: see `end_crc`.
 pub(crate) const QUARANTINE_END_BYTES: u64 = 64 << 10;
+
+/// A frame of a compressed segment holds as many whole lines as fit into this, or one longer line.
+#[cfg(feature = "zstd")]
+pub(crate) const COMPRESSED_FRAME_BYTES: usize = 4 << 20;

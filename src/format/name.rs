@@ -12,6 +12,7 @@ const QUARANTINE_SUFFIX: &str = ".quarantine";
 const BACKUP_SUFFIX: &str = ".bak-";
 const ORIGINAL_SUFFIX: &str = ".original-";
 const TEMPORARY_SUFFIX: &str = ".untorn-tmp-";
+const PREVIOUS_SUFFIX: &str = ".previous";
 const ZST_SUFFIX: &str = ".zst";
 
 /// How a moment is written in names and ids.
@@ -37,6 +38,13 @@ pub(crate) fn original(journal: &OsStr, repair: &str, attempt: u32) -> OsString 
 /// The next content of the journal while it is written.
 pub(crate) fn temporary(journal: &OsStr, process: u32, attempt: u32) -> OsString {
     beside(journal, TEMPORARY_SUFFIX, &process.to_string(), attempt)
+}
+
+/// The generation that a file replaced: a checkpoint's or a snapshot's.
+pub(crate) fn previous(current: &Path) -> PathBuf {
+    let mut name = current.as_os_str().to_owned();
+    name.push(PREVIOUS_SUFFIX);
+    name.into()
 }
 
 fn beside(journal: &OsStr, suffix: &str, stamp: &str, attempt: u32) -> OsString {
@@ -73,6 +81,13 @@ pub(crate) fn archived(journal: &OsStr, number: u64) -> OsString {
         name.push(extension);
     }
     name
+}
+
+/// What the names of all archived segments begin with.
+pub(crate) fn archived_prefix(journal: &OsStr) -> OsString {
+    let mut prefix = split(journal).0.to_owned();
+    prefix.push(".");
+    prefix
 }
 
 /// The compressed twin of an archived segment.

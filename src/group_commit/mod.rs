@@ -11,6 +11,7 @@
 
 mod bell;
 mod block;
+mod chore;
 mod group;
 mod pending;
 mod queue;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub(crate) use self::{
     block::block_on,
+    chore::Chored,
     group::{Order, Outcome},
     pending::{Discarded, DurableThrough, Entering, Reopened, Settling, Watching},
     worker::Journal,

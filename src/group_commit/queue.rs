@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     bell::Bell,
+    chore::Chore,
     group::{Group, Offer, Order, Outcome, Place, Size},
     runtime::{
         sync::{Condvar, Mutex, MutexGuard},
@@ -176,6 +177,27 @@ impl Queue {
                 Phase::Ended(_) => Poll::Ready(Err(state.ended(Attempt::Reopen))),
                 _ => Poll::Pending,
             }
+        })
+    }
+
+    /// Queues a chore, which the first call brings, and waits until it is done.
+    pub(super) fn poll_chore<T>(
+        &self,
+        chore: &mut Option<Chore>,
+        attempt: Attempt,
+        turn: &mut Turn,
+        cx: &Context<'_>,
+        answer: impl FnOnce() -> Option<Result<T>>,
+    ) -> Poll<Result<T>> {
+        self.poll_watch(turn, cx, |state| {
+            if let Some(answer) = answer() {
+                return Poll::Ready(answer);
+            }
+            if let Phase::Discarding | Phase::Ended(_) = state.phase {
+                return Poll::Ready(Err(state.ended(attempt)));
+            }
+            state.chores.extend(chore.take());
+            Poll::Pending
         })
     }
 
@@ -380,6 +402,25 @@ impl Queue {
         wake.into_iter().for_each(Waker::wake);
     }
 
+    /// The next chore, once the worker comes to it.
+    pub(super) fn take_chore(&self) -> Option<Chore> {
+        self.lock().chores.pop_front()
+    }
+
+    /// Takes note of a chore that was done, or could not be.
+    pub(super) fn chore_done(&self, result: Result<()>, health: Health) {
+        let mut wake = Wakers::new();
+        let mut state = self.lock();
+        if let Err(error) = result
+            && health.poison.is_some()
+        {
+            state.fail(error, health.poison.clone());
+        }
+        state.report(health, &mut wake);
+        drop(state);
+        wake.into_iter().for_each(Waker::wake);
+    }
+
     /// Takes note of a reopening.
     pub(super) fn reopened(&self, result: Result<()>, health: Health) {
         let mut wake = Wakers::new();
@@ -408,6 +449,7 @@ impl Queue {
             Order::Close if is_closed => Some(Ok(Outcome::Passed(durable))),
             _ => Some(Err(reason.clone())),
         });
+        let chores = std::mem::take(&mut state.chores);
         let left = std::mem::take(&mut state.waiting);
         state.left = Some(left.records);
         state.under_way = Size::default();
@@ -415,6 +457,7 @@ impl Queue {
         wake.extend(state.door.all());
         wake.extend(state.watchers.all());
         drop(guard);
+        drop(chores);
         wake.into_iter().for_each(Waker::wake);
     }
 }

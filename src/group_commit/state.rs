@@ -1,6 +1,7 @@
 //! What the queue knows, and what it decides by that. Nothing here waits, wakes or logs: that is done once the lock is let go.
 
 use std::{
+    collections::VecDeque,
     path::Path,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -8,6 +9,7 @@ use std::{
 };
 
 use super::{
+    chore::Chore,
     group::{Group, Offer, Order, Place, Size},
     slots::{Slot, SlotId, Slots, Wakers},
     waiters::{Turn, Waiters},
@@ -93,6 +95,8 @@ pub(super) struct State {
     /// How many tries have failed in all.
     failures: u64,
     pub(super) reopening: Rounds,
+    /// What is to be done between two groups, in order.
+    pub(super) chores: VecDeque<Chore>,
     pub(super) sync_asked: bool,
     /// When what was written with an interval is to be synced.
     pub(super) sync_due: Option<Instant>,
@@ -138,6 +142,8 @@ pub(super) enum Next {
     Commit,
     Sync,
     Reopen,
+    /// One of the chores.
+    Chore,
     /// The last handle is gone, and what could be written is.
     Leave,
     Discard,
@@ -176,6 +182,7 @@ impl State {
             stuck: None,
             failures: 0,
             reopening: Rounds { asked: 0, started: 0, done: 0, result: Ok(()) },
+            chores: VecDeque::new(),
             sync_asked: false,
             sync_due: None,
             marks,
@@ -297,6 +304,9 @@ impl State {
         if self.reopening.asked > self.reopening.started {
             self.reopening.started = self.reopening.asked;
             return Duty::Now(Next::Reopen);
+        }
+        if !self.chores.is_empty() {
+            return Duty::Now(Next::Chore);
         }
         let is_poisoned = self.poison().is_some();
         let mut retry_at = None;

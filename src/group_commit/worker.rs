@@ -77,18 +77,32 @@ impl Journal {
         if group.units.is_empty() {
             return (0, Ok(()));
         }
-        if let Journal::Unopened(options, path) = self {
-            match options.open(path) {
-                Ok(writer) => *self = Journal::open(writer),
-                Err(error) => return (0, Err(error)),
-            }
-        }
-        let Journal::Open(open) = self else { unreachable!("it was just opened") };
+        let open = match self.opened() {
+            Ok(open) => open,
+            Err(error) => return (0, Err(error)),
+        };
         let syncs = group.orders().any(Order::syncs);
         let (landing, stopped) = open.writer.write(&group.records, &group.units, syncs);
         let whole = landing.whole;
         open.landing = landing;
         (whole, stopped)
+    }
+
+    fn opened(&mut self) -> Result<&mut Open> {
+        self.opened_by(|options, path| options.open(path))
+    }
+
+    /// Does not create the journal.
+    fn opened_existing(&mut self) -> Result<&mut Open> {
+        self.opened_by(Options::open_existing)
+    }
+
+    fn opened_by(&mut self, open: impl FnOnce(&Options, &Path) -> Result<Writer>) -> Result<&mut Open> {
+        if let Journal::Unopened(options, path) = self {
+            *self = Journal::open(open(options, path)?);
+        }
+        let Journal::Open(open) = self else { unreachable!("it was just opened") };
+        Ok(open)
     }
 
     /// What is to be said of a unit of the last write.
@@ -168,6 +182,7 @@ impl Worker {
                 Next::Commit => {}
                 Next::Sync => self.sync(),
                 Next::Reopen => self.reopen(),
+                Next::Chore => self.chore(),
                 Next::Discard => break ended(&queue, ErrorKind::Closed, "the writer was discarded"),
                 Next::Leave => {
                     self.leave();
@@ -214,6 +229,15 @@ impl Worker {
         let succeeded = reopened.is_ok();
         self.post.queue.reopened(reopened.clone(), self.journal.health());
         self.log(reopened.err(), succeeded);
+    }
+
+    fn chore(&mut self) {
+        let Some(chore) = self.post.queue.take_chore() else { return };
+        let done = match self.journal.opened_existing() {
+            Ok(open) => chore.run(Ok(&mut open.writer)),
+            Err(error) => chore.run(Err(error)),
+        };
+        self.post.queue.chore_done(done, self.journal.health());
     }
 
     /// Nobody can append any more, and of those who did nobody is left to be told but the log.

@@ -131,7 +131,7 @@ fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> serde_json::Result<T> {
 }
 
 /// The CRC in a line's mark.
-pub(super) fn crc(found: &Found, bytes: &[u8]) -> u32 {
+pub(crate) fn crc(found: &Found, bytes: &[u8]) -> u32 {
     match found.seal {
         Some(Seal { crc, .. }) => crc,
         None => crc32fast::hash(bytes.get(found.text.clone()).unwrap_or_default()),

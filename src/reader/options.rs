@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use super::{Reader, Walk, start};
+use super::{
+    Reader, Walk,
+    start::{self, Started},
+};
 use crate::{
+    checkpoint::Checkpoint,
     error::Result,
     format::LINE_BYTES_MAX_DEFAULT,
     position::{Mark, Position},
@@ -15,7 +19,7 @@ use crate::{
 ///
 /// A record is found without reading what is before it. Starting inside a batch is fine: the rest of it is given if its end is there.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// With the first line that is kept.
     #[default]
@@ -39,6 +43,9 @@ pub enum Start {
     After(Mark),
     /// With the last so many records, found backwards. Blank lines and damage do not count.
     Last(u64),
+    /// Behind the record that this checkpoint names, if that is proved to be there; else with the first line that is kept. How it went is told by
+    /// [`Reader::restored`].
+    Checkpoint(Checkpoint),
 }
 
 /// What happens at a line that is corrupt. It is counted in [`Damage`](crate::Damage) in any case.
@@ -123,9 +130,10 @@ impl ReadOptions {
     /// If there is no such journal, the path is no regular file, or the system fails; and as told for each [`Start`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Reader> {
         let segments = Segments::open(&self.disk, path.as_ref(), !self.active_only)?;
-        let (segment, offset) = start::find(&segments, self.start, self.line_bytes_max)?;
+        let Started { segment, offset, restored } = start::find(&segments, &self.start, self.line_bytes_max)?;
         let walk = Walk::new(cut(segment, self.end), offset, self.line_bytes_max);
-        Ok(Reader { segments, walk, end: self.end, on_corrupt: self.on_corrupt, line_bytes_max: self.line_bytes_max, damage: Default::default() })
+        let (on_corrupt, line_bytes_max) = (self.on_corrupt, self.line_bytes_max);
+        Ok(Reader { segments, walk, end: self.end, on_corrupt, line_bytes_max, damage: Default::default(), restored })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Finds where reading starts.
 
 use crate::{
+    checkpoint::{self, Restoration, Restored},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, WINDOW_BYTES_DEFAULT, seal::Seal},
     judge::Found,
@@ -12,17 +13,31 @@ use crate::{
 
 use super::{batch, line, options::Start};
 
-/// The segment, and the byte of its file, at which reading starts.
-pub(super) fn find(segments: &Segments, start: Start, line_bytes_max: u64) -> Result<(Segment, u64)> {
+/// Where reading starts.
+pub(crate) struct Started {
+    pub(crate) segment: Segment,
+    /// In the segment's file.
+    pub(crate) offset: u64,
+    /// How a checkpoint was taken up.
+    pub(crate) restored: Option<Restored>,
+}
+
+/// Finds where reading starts.
+pub(crate) fn find(segments: &Segments, start: &Start, line_bytes_max: u64) -> Result<Started> {
     let search = Search { segments, line_bytes_max };
-    match start {
+    let found = match start {
         Start::Beginning => segments.oldest().map(at_start),
         Start::End => search.end(),
-        Start::Seq(seq) => search.seq(seq),
-        Start::Position(position) => search.position(position),
-        Start::After(mark) => search.after(mark),
-        Start::Last(records) => search.last(records),
-    }
+        Start::Seq(seq) => search.seq(*seq),
+        Start::Position(position) => search.position(*position),
+        Start::After(mark) => search.after(*mark),
+        Start::Last(records) => search.last(*records),
+        Start::Checkpoint(checkpoint) => {
+            let Restoration { segment, offset, restored } = checkpoint::restore(segments, checkpoint, line_bytes_max)?;
+            return Ok(Started { segment, offset, restored: Some(restored) });
+        }
+    };
+    found.map(|(segment, offset)| Started { segment, offset, restored: None })
 }
 
 fn at_start(segment: Segment) -> (Segment, u64) {
@@ -30,13 +45,14 @@ fn at_start(segment: Segment) -> (Segment, u64) {
     (segment, start)
 }
 
-struct Search<'a> {
-    segments: &'a Segments,
-    line_bytes_max: u64,
+/// Looks for a place in a journal.
+pub(crate) struct Search<'a> {
+    pub(crate) segments: &'a Segments,
+    pub(crate) line_bytes_max: u64,
 }
 
 impl Search<'_> {
-    fn lines<'a>(&self, segment: &'a Segment) -> Stretch<'a> {
+    pub(crate) fn lines<'a>(&self, segment: &'a Segment) -> Stretch<'a> {
         segment.stretch(self.line_bytes_max)
     }
 
@@ -54,7 +70,7 @@ impl Search<'_> {
     }
 
     /// The first record whose number is at least `seq`, or the end.
-    fn first_from(&self, seq: u64) -> Result<(Segment, u64)> {
+    pub(crate) fn first_from(&self, seq: u64) -> Result<(Segment, u64)> {
         let mut next = Some(self.newest_that_begins_at_most_with(seq)?);
         while let Some(segment) = next {
             if let Some(line) = self.lines(&segment).first_from(seq).map_err(|error| segment.failed(error))? {
@@ -106,7 +122,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn position(&self, position: Position) -> Result<(Segment, u64)> {
+    pub(crate) fn position(&self, position: Position) -> Result<(Segment, u64)> {
         let (segment, offset) = self.resolve(position)?;
         if offset > segment.start {
             let mut before = [0];
@@ -119,7 +135,7 @@ impl Search<'_> {
     }
 
     /// Finds the byte that a position names, in a later segment than it was given out for if need be.
-    fn resolve(&self, position: Position) -> Result<(Segment, u64)> {
+    pub(crate) fn resolve(&self, position: Position) -> Result<(Segment, u64)> {
         let oldest = self.segments.oldest()?;
         if position.segment < oldest.number {
             return Err(self.segments.pruned(position.segment));
@@ -176,7 +192,7 @@ impl Search<'_> {
     }
 
     /// Where the line of the record at a boundary ends, and what proves it.
-    fn line_at(&self, segment: &Segment, offset: u64) -> Result<Option<(u64, Proof)>> {
+    pub(crate) fn line_at(&self, segment: &Segment, offset: u64) -> Result<Option<(u64, Proof)>> {
         let mut lines = Scanner::new(offset, segment.end, self.line_bytes_max);
         let Some(span) = lines.next(&segment.file).map_err(|error| segment.failed(error))? else { return Ok(None) };
         let found = Found::of(span, lines.bytes());
@@ -234,13 +250,13 @@ fn is_given(found: &Found, behind: &mut Option<(Seal, bool)>) -> bool {
 
 /// What identifies a record: its number and CRC; of a plain one the CRC, where it stands.
 #[derive(PartialEq, Eq)]
-struct Proof {
-    seq: Option<u64>,
-    crc: u32,
+pub(crate) struct Proof {
+    pub(crate) seq: Option<u64>,
+    pub(crate) crc: u32,
 }
 
 impl Proof {
-    fn of(mark: &Mark) -> Proof {
+    pub(crate) fn of(mark: &Mark) -> Proof {
         Proof { seq: mark.seq, crc: mark.crc }
     }
 }

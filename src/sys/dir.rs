@@ -3,13 +3,13 @@
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
-use super::{FileId, FileKind, file, replace};
+use super::{FileId, FileKind, file, names::Changed, replace};
 
 /// One open directory.
 #[derive(Debug)]
@@ -24,6 +24,21 @@ pub(super) fn kind(path: &Path) -> io::Result<Option<FileKind>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+pub(super) fn look(path: &Path) -> io::Result<Option<(FileId, u64)>> {
+    match rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE) {
+        Ok(found) => {
+            let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+            Ok(Some((FileId { device, inode: found.stx_ino }, found.stx_size)))
+        }
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn create(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
 }
 
 impl RealDir {
@@ -51,6 +66,12 @@ impl RealDir {
 
     pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
         fs::read_dir(&self.path)?.map(|found| Ok(found?.file_name())).collect()
+    }
+
+    pub(super) fn changed(&self) -> Option<Changed> {
+        let metadata = self.handle.metadata().ok()?;
+        let id = FileId { device: metadata.dev(), inode: metadata.ino() };
+        Some(Changed { id, at: metadata.modified().ok()?, told: (metadata.ctime(), metadata.ctime_nsec()) })
     }
 
     pub(super) fn free_bytes(&self) -> io::Result<Option<u64>> {

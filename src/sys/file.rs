@@ -8,6 +8,7 @@ use std::{
         unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     },
     path::Path,
+    time::Duration,
 };
 
 use rustix::fs::OFlags;
@@ -67,6 +68,16 @@ impl RealFile {
 
     pub(super) fn mode(&self) -> io::Result<u32> {
         Ok(self.0.metadata()?.mode() & 0o7777)
+    }
+
+    pub(super) fn age(&self) -> Option<Duration> {
+        let born = self.0.metadata().and_then(|metadata| metadata.created()).ok()?;
+        Some(born.elapsed().unwrap_or_default())
+    }
+
+    pub(super) fn unchanged_for(&self) -> Option<Duration> {
+        let changed = self.0.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        Some(changed.elapsed().unwrap_or_default())
     }
 
     pub(super) fn links(&self) -> io::Result<u64> {

@@ -4,8 +4,11 @@
 //! and a [`File`], one open descriptor. In a normal build both are thin covers over the system's calls; with the feature `sim` they may stand
 //! for an in-memory disk whose every call can fail.
 
+#[cfg(any(feature = "zstd", feature = "gzip"))]
+mod content;
 mod dir;
 mod file;
+pub(crate) mod names;
 mod proc;
 mod replace;
 #[cfg(feature = "sim")]
@@ -14,14 +17,39 @@ pub mod sim;
 use std::{
     ffi::{OsStr, OsString},
     io,
+    ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use crate::{error::ReadFailed, format::compression::Compression};
 
 /// A file's identity on this machine while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId {
     pub(crate) device: u64,
     pub(crate) inode: u64,
+}
+
+/// Why a compressed file cannot be read at all.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    Io(io::Error),
+    /// The temporary file for its content could not be made or filled.
+    #[cfg(any(feature = "zstd", feature = "gzip"))]
+    Temporary {
+        dir: PathBuf,
+        error: io::Error,
+    },
+    /// This build lacks the feature.
+    #[cfg(not(all(feature = "zstd", feature = "gzip")))]
+    Unsupported(Compression),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Unreadable {
+        Unreadable::Io(error)
+    }
 }
 
 /// What a path names, links not followed.
@@ -78,6 +106,9 @@ pub(crate) struct Disk {
 #[derive(Debug)]
 pub(crate) enum File {
     Real(file::RealFile),
+    /// What a compressed file holds, only to be read.
+    #[cfg(any(feature = "zstd", feature = "gzip"))]
+    Content(content::Content),
     #[cfg(feature = "sim")]
     Sim(sim::SimFile),
 }
@@ -100,17 +131,35 @@ macro_rules! on_disk {
     }};
 }
 
-macro_rules! on_handle {
-    ($kind:ident, $handle:expr, $inner:ident => $call:expr) => {
+macro_rules! on_dir {
+    ($handle:expr, $inner:ident => $call:expr) => {
         match $handle {
-            $kind::Real($inner) => $call,
+            Dir::Real($inner) => $call,
             #[cfg(feature = "sim")]
-            $kind::Sim($inner) => $call,
+            Dir::Sim($inner) => $call,
+        }
+    };
+}
+
+macro_rules! on_file {
+    ($handle:expr, $inner:ident => $call:expr) => {
+        match $handle {
+            File::Real($inner) => $call,
+            #[cfg(any(feature = "zstd", feature = "gzip"))]
+            File::Content($inner) => $call,
+            #[cfg(feature = "sim")]
+            File::Sim($inner) => $call,
         }
     };
 }
 
 impl Disk {
+    /// Whether what happens on it is known to the system.
+    #[cfg(feature = "notify")]
+    pub(crate) fn is_real(&self) -> bool {
+        on_disk!(self, true, _sim => false)
+    }
+
     /// What the path names, links not followed; `None` if nothing.
     pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         on_disk!(self, dir::kind(path), sim => sim.kind(path))
@@ -145,6 +194,11 @@ impl Disk {
         on_disk!(self, replace::replace(old, new), sim => sim.replace(old, new))
     }
 
+    /// Renames a file; fails if the new name is taken.
+    pub(crate) fn rename_new(&self, old: &Path, new: &Path) -> io::Result<()> {
+        on_disk!(self, replace::rename_new(old, new), sim => sim.rename_new(old, new))
+    }
+
     /// Gives a file a second name; fails if that is taken.
     pub(crate) fn hard_link(&self, old: &Path, new: &Path) -> io::Result<()> {
         on_disk!(self, replace::hard_link(old, new), sim => sim.hard_link(old, new))
@@ -152,6 +206,26 @@ impl Disk {
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
         on_disk!(self, replace::remove_file(path), sim => sim.remove_file(path))
+    }
+
+    /// Tells one disk from another in this process; all clones of a disk are the same.
+    pub(crate) fn key(&self) -> usize {
+        on_disk!(self, 0, sim => sim.key())
+    }
+
+    /// Creates a directory that only its owner may use; fails if the name is taken.
+    pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
+        on_disk!(self, dir::create(path), sim => sim.create_dir(path))
+    }
+
+    /// Which file the path names, links followed, and how many bytes it has; `None` if nothing. Leaves the file's times alone.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        on_disk!(self, dir::look(path), sim => sim.look(path))
+    }
+
+    /// The one absolute path of what is there, every link followed.
+    pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        on_disk!(self, std::fs::canonicalize(path), sim => sim.canonical(path))
     }
 
     pub(crate) fn open_dir(&self, path: &Path) -> io::Result<Dir> {
@@ -172,42 +246,69 @@ impl Disk {
 impl Dir {
     /// Makes the names in the directory durable.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        on_handle!(Dir, self, dir => dir.sync())
+        on_dir!(self, dir => dir.sync())
     }
 
     /// The file that the name stands for now, links not followed. Leaves the file's times alone.
     pub(crate) fn id_of(&self, name: &OsStr) -> io::Result<Option<FileId>> {
-        on_handle!(Dir, self, dir => dir.id_of(name))
+        on_dir!(self, dir => dir.id_of(name))
     }
 
     /// All names, in no order.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
-        on_handle!(Dir, self, dir => dir.names())
+        on_dir!(self, dir => dir.names())
+    }
+
+    /// When the directory was changed last; `None` if the system does not tell.
+    fn changed(&self) -> Option<names::Changed> {
+        match self {
+            Dir::Real(dir) => dir.changed(),
+            #[cfg(feature = "sim")]
+            Dir::Sim(_) => None,
+        }
     }
 
     /// Bytes that may still be written to the file system; `None` if it does not tell.
     pub(crate) fn free_bytes(&self) -> io::Result<Option<u64>> {
-        on_handle!(Dir, self, dir => dir.free_bytes())
+        on_dir!(self, dir => dir.free_bytes())
     }
 }
 
 impl File {
     pub(crate) fn id(&self) -> io::Result<FileId> {
-        on_handle!(File, self, file => file.id())
+        on_file!(self, file => file.id())
     }
 
     pub(crate) fn kind(&self) -> io::Result<FileKind> {
-        on_handle!(File, self, file => file.kind())
+        on_file!(self, file => file.kind())
     }
 
     /// The permission bits of the file.
     pub(crate) fn mode(&self) -> io::Result<u32> {
-        on_handle!(File, self, file => file.mode())
+        on_file!(self, file => file.mode())
+    }
+
+    /// How long ago the file was created; `None` if the system does not tell. A clock that was set back since makes it no time at all.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        match self {
+            File::Real(file) => file.age(),
+            #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
+            _ => None,
+        }
+    }
+
+    /// How long the bytes of the file have not been changed; `None` if the system does not tell.
+    pub(crate) fn unchanged_for(&self) -> Option<Duration> {
+        match self {
+            File::Real(file) => file.unchanged_for(),
+            #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
+            _ => None,
+        }
     }
 
     /// How many names the file has.
     pub(crate) fn links(&self) -> io::Result<u64> {
-        on_handle!(File, self, file => file.links())
+        on_file!(self, file => file.links())
     }
 
     /// Gives the file the owner and the permission bits of another one.
@@ -216,69 +317,100 @@ impl File {
             (File::Real(file), File::Real(model)) => file.own_like(model),
             #[cfg(feature = "sim")]
             (File::Sim(file), File::Sim(model)) => file.own_like(model),
-            #[cfg(feature = "sim")]
+            #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
             _ => Ok(()),
         }
     }
 
     /// Bytes in the file now. Found by seeking, which unlike `fstat` does not make the next write dearer.
     pub(crate) fn size(&self) -> io::Result<u64> {
-        on_handle!(File, self, file => file.size())
+        on_file!(self, file => file.size())
     }
 
     /// Just past the last byte that this descriptor wrote.
     pub(crate) fn position(&self) -> io::Result<u64> {
-        on_handle!(File, self, file => file.position())
+        on_file!(self, file => file.position())
     }
 
     /// Appends some of `bytes`, in one system call, wherever the end of the file is by then.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        on_handle!(File, self, file => file.write(bytes))
+        on_file!(self, file => file.write(bytes))
     }
 
-    /// Reads some bytes at an offset; 0 at the end of the file.
+    /// Reads some bytes at an offset; 0 at the end of the file. What fails knows the offset, and [`Error`](crate::Error) tells it.
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        on_handle!(File, self, file => file.read_at(into, offset))
+        on_file!(self, file => file.read_at(into, offset)).map_err(|error| ReadFailed::at(offset, error))
     }
 
     /// Writes some of `bytes` at an offset; only for a file from [`Disk::open_rewrite`].
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        on_handle!(File, self, file => file.write_at(bytes, offset))
+        on_file!(self, file => file.write_at(bytes, offset))
     }
 
     /// Cuts the file at `len`.
     pub(crate) fn cut(&self, len: u64) -> io::Result<()> {
-        on_handle!(File, self, file => file.cut(len))
+        on_file!(self, file => file.cut(len))
     }
 
     /// Makes the file's bytes and size durable (`fdatasync`). Never to be tried again after a failure.
     pub(crate) fn sync_data(&self) -> io::Result<()> {
-        on_handle!(File, self, file => file.sync_data())
+        on_file!(self, file => file.sync_data())
     }
 
     /// Forgets the cached bytes from `offset` on that count as written, so that reads show what the disk has. Where the system keeps them all the
     /// same, nothing happens.
     pub(crate) fn forget_cache(&self, offset: u64) {
-        on_handle!(File, self, file => file.forget_cache(offset));
+        on_file!(self, file => file.forget_cache(offset));
     }
 
     /// Takes the exclusive advisory lock if it is free.
     pub(crate) fn try_lock(&self) -> io::Result<bool> {
-        on_handle!(File, self, file => file.try_lock())
+        on_file!(self, file => file.try_lock())
     }
 
     /// Waits for the exclusive advisory lock.
     pub(crate) fn lock(&self) -> io::Result<()> {
-        on_handle!(File, self, file => file.lock())
+        on_file!(self, file => file.lock())
     }
 
     pub(crate) fn unlock(&self) -> io::Result<()> {
-        on_handle!(File, self, file => file.unlock())
+        on_file!(self, file => file.unlock())
     }
 
     /// Shows other processes that this descriptor takes the lock, until it is closed. Where that cannot be shown, nothing happens.
     pub(crate) fn show_presence(&self) {
-        on_handle!(File, self, file => file.show_presence());
+        on_file!(self, file => file.show_presence());
+    }
+
+    /// The file itself, or what it holds if it is compressed.
+    pub(crate) fn decompressed(self) -> Result<File, Unreadable> {
+        match self.compression()? {
+            None => Ok(self),
+            #[cfg(any(feature = "zstd", feature = "gzip"))]
+            Some(compression) => content::Content::open(self, compression).map(File::Content),
+            #[cfg(not(any(feature = "zstd", feature = "gzip")))]
+            Some(compression) => Err(Unreadable::Unsupported(compression)),
+        }
+    }
+
+    /// How the file is compressed, by its first bytes. Told of a file as it was opened, not of the content of a compressed one.
+    pub(crate) fn compression(&self) -> io::Result<Option<Compression>> {
+        let mut head = [0; Compression::HEAD_BYTES];
+        let read = self.read_full_at(&mut head, 0)?;
+        Ok(Compression::of(head.get(..read).unwrap_or_default()))
+    }
+
+    /// Why bytes of this range are not what the file held: of a compressed file, those that could not be decompressed are made up.
+    #[inline]
+    pub(crate) fn lost(&self, range: &Range<u64>) -> Option<String> {
+        match self {
+            #[cfg(any(feature = "zstd", feature = "gzip"))]
+            File::Content(content) => content.lost(range),
+            _ => {
+                let _ = range;
+                None
+            }
+        }
     }
 
     /// Appends all of `bytes`, in as many system calls as it takes.

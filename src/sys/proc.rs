@@ -28,10 +28,11 @@ pub(super) fn show_presence(file: &fs::File) -> io::Result<()> {
 /// Reads `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4242 fd:00:131 0 EOF`. See proc_locks(5).
 pub(super) fn lock_holder(id: FileId) -> Option<Process> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
+    let shown = shown(id);
     locks.lines().find_map(|lock| {
         let mut words = lock.split_ascii_whitespace().skip(1);
         let (kind, _, mode, pid, file) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
-        (kind == "FLOCK" && mode == "WRITE" && names(file, id)).then(|| process(pid.parse().ok()?)).flatten()
+        (kind == "FLOCK" && mode == "WRITE" && shown.iter().any(|shown| names(file, *shown))).then(|| process(pid.parse().ok()?)).flatten()
     })
 }
 
@@ -54,19 +55,35 @@ fn process(pid: u32) -> Option<Process> {
 pub(super) fn strangers(id: FileId) -> Vec<Process> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|found| found.file_name().to_str()?.parse::<u32>().ok());
-    let shown = shown_inodes(id);
+    let shown: Vec<u64> = shown(id).iter().map(|shown| shown.inode).collect();
     pids.filter(|pid| is_stranger(*pid, id, &shown)).filter_map(process).collect()
 }
 
-/// The inode numbers that fdinfo may show for the file. On an overlay it shows that of the layer below, as for our own descriptor.
-fn shown_inodes(id: FileId) -> Vec<u64> {
+/// What `/proc` may call the file, as it calls it for our own descriptors: on an overlay it shows the inode of the layer below, on btrfs the device
+/// of the file system and not that of the subvolume.
+fn shown(id: FileId) -> Vec<FileId> {
     let own = std::process::id();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let descriptors = fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
     let own = descriptors.filter(|descriptor| opens(own, &descriptor.path(), id)).filter_map(|descriptor| {
         let info = fs::read_to_string(descriptor.path()).ok()?;
-        info.lines().find_map(|line| line.strip_prefix("ino:"))?.trim().parse().ok()
+        let inode = value(&info, "ino:").and_then(|inode| inode.parse().ok()).unwrap_or(id.inode);
+        let device = value(&info, "mnt_id:").and_then(|mount| device_of(&mounts, mount)).unwrap_or(id.device);
+        Some(FileId { device, inode })
     });
-    own.chain([id.inode]).collect()
+    own.chain([id]).collect()
+}
+
+/// Reads `/proc/self/mountinfo`: `36 35 98:0 /mnt1 /mnt2 rw`. See proc_pid_mountinfo(5).
+fn device_of(mounts: &str, mount: &str) -> Option<u64> {
+    let found = mounts.lines().find_map(|line| line.strip_prefix(mount)?.strip_prefix(' '))?;
+    let (major, minor) = found.split_ascii_whitespace().nth(1)?.split_once(':')?;
+    Some(rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// What stands behind a name at the start of a line.
+fn value<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 fn is_stranger(pid: u32, id: FileId, shown: &[u64]) -> bool {
@@ -80,10 +97,9 @@ fn is_stranger(pid: u32, id: FileId, shown: &[u64]) -> bool {
 
 /// Reads one fdinfo: octal `flags:`, `ino:`, and a `lock:` line for every lock that the descriptor holds. See proc_pid_fdinfo(5).
 fn writes_without_presence(info: &str, inodes: &[u64]) -> bool {
-    let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let writes = value("flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok()).is_some_and(|flags| flags & 0b11 != 0);
+    let writes = value(info, "flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok()).is_some_and(|flags| flags & 0b11 != 0);
     // Linux before 5.14 does not show the inode: then every writing descriptor is worth a look.
-    let likely = value("ino:").and_then(|shown| shown.parse().ok()).is_none_or(|shown| inodes.contains(&shown));
+    let likely = value(info, "ino:").and_then(|shown| shown.parse().ok()).is_none_or(|shown| inodes.contains(&shown));
     let presence = format!(" {PRESENCE_BYTE} {PRESENCE_BYTE}");
     let present = info.lines().any(|line| line.starts_with("lock:") && line.contains("OFDLCK") && line.ends_with(&presence));
     writes && likely && !present

@@ -6,8 +6,25 @@ use std::{
     path::Path,
 };
 
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
+
 pub(super) fn replace(old: &Path, new: &Path) -> io::Result<()> {
     fs::rename(old, new)
+}
+
+/// Where the file system knows no such rename, the new name is linked, which fails if it is taken, and the old one removed. Between the two calls
+/// the file has both names.
+pub(super) fn rename_new(old: &Path, new: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, old, CWD, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::hard_link(old, new)?;
+            fs::remove_file(old)
+        }
+        done => Ok(done?),
+    }
 }
 
 pub(super) fn hard_link(old: &Path, new: &Path) -> io::Result<()> {

@@ -76,6 +76,8 @@ pub(super) struct Print {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Corrupt {
     TooLong,
+    /// A compressed file could not be decompressed here.
+    Lost,
     Newer,
     Crc {
         says: u32,
@@ -144,6 +146,8 @@ impl Source<'_> {
         let kind = if !span.terminated {
             oddities = Oddities::default();
             Kind::Tail
+        } else if span.lost {
+            Kind::Corrupt(Corrupt::Lost)
         } else if span.too_long {
             Kind::Corrupt(Corrupt::TooLong)
         } else {

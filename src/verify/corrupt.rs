@@ -52,6 +52,10 @@ impl<'a> Examiner<'a> {
                     format!("{}, and the limit is {}", words::count(lines.end - lines.start, "byte"), words::grouped(self.source.line_bytes_max));
                 return Ok(Note::on(lines, Code::TooLong, message));
             }
+            Corrupt::Lost => {
+                let why = self.source.file.lost(&(lines.start..lines.end)).unwrap_or_default();
+                return Ok(Note::on(lines, Code::Unreadable, format!("cannot be decompressed: {why}")));
+            }
             Corrupt::Newer => return Ok(Note { len: 0, ..Note::on(lines, Code::NewerFormat, "sealed in a newer format") }),
             Corrupt::SealedNotJson(invalid) => {
                 let code = if invalid.reason == Reason::NotUtf8 { Code::NotUtf8 } else { Code::NotJson };

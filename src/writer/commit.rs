@@ -21,9 +21,10 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Left, Result},
     format::{CRC_TAIL_BYTES, seal},
     lock::Lock,
-    position::{Appended, Mark, Position},
+    position::{Appended, Mark, Origin, Position},
     rollback::Rest,
-    scan,
+    rotate::Age,
+    scan, seeded,
     tail::{self, Numbers, Rules},
 };
 
@@ -33,7 +34,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// Units that are in the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Landing {
-    segment: u64,
+    origin: Origin,
     first_seq: Option<u64>,
     start: u64,
     /// How many units are there, from the first on.
@@ -45,11 +46,19 @@ pub(crate) struct Landing {
 
 impl Landing {
     pub(crate) fn nothing() -> Landing {
-        Landing { segment: 1, first_seq: None, start: 0, whole: 0, fragment: None, bytes_by_others: 0, bytes_cut_by_others: 0 }
+        Landing {
+            origin: Origin { segment: 1, start: 0 },
+            first_seq: None,
+            start: 0,
+            whole: 0,
+            fragment: None,
+            bytes_by_others: 0,
+            bytes_cut_by_others: 0,
+        }
     }
 
     fn place(&self, offset: u64) -> Position {
-        Position::new(self.segment, offset)
+        self.origin.position(offset)
     }
 }
 
@@ -78,10 +87,16 @@ impl Writer {
 
     /// Steps 1 to 5 but for the sync. A unit that is refused stops those behind it too.
     pub(crate) fn write(&mut self, records: &Batch, units: &[Unit], syncs: bool) -> (Landing, Result<()>) {
-        if let Err(error) = self.begin(syncs) {
+        if let Err(error) = self.begin(Attempt::Append, syncs) {
             return (Landing::nothing(), Err(error));
         }
-        let written = self.write_locked(records, units);
+        let written = match self.rotate_if_due() {
+            Ok(()) => self.write_locked(records, units),
+            Err(error) => (Landing::nothing(), Err(error)),
+        };
+        if written.0.whole > 0 && self.options.rotate_after.is_some() {
+            self.age.get_or_insert_with(Age::begin);
+        }
         self.release();
         written
     }
@@ -108,23 +123,23 @@ impl Writer {
     }
 
     /// Refuses if poisoned, takes the lock, and sees that the file is still the one that the path names.
-    fn begin(&mut self, syncs: bool) -> Result<()> {
-        self.check_poison(Attempt::Append)?;
+    pub(crate) fn begin(&mut self, attempt: Attempt, syncs: bool) -> Result<()> {
+        self.check_poison(attempt)?;
         match self.scope {
             Lock::PerAppend => {
-                self.active.lock(self.wait, Attempt::Append)?;
+                self.active.lock(self.wait, attempt)?;
                 let named = self.follow_path();
                 if named.is_err() {
                     self.release();
                 }
-                self.as_refusal(named)
+                self.as_refusal(attempt, named)
             }
             Lock::Held => {
-                if !syncs && self.last_check.elapsed() < CHECK_EVERY {
+                if !syncs && self.is_taken_up && self.last_check.elapsed() < CHECK_EVERY {
                     return Ok(());
                 }
                 let named = self.follow_path();
-                self.as_refusal(named)?;
+                self.as_refusal(attempt, named)?;
                 self.last_check = Instant::now();
                 Ok(())
             }
@@ -132,14 +147,15 @@ impl Writer {
     }
 
     /// A sync that failed before anything was written says nothing of the record that was to be: the writer refuses it.
-    fn as_refusal(&self, result: Result<()>) -> Result<()> {
-        result.or_else(|error| self.check_poison(Attempt::Append).and(Err(error)))
+    pub(crate) fn as_refusal<T>(&self, attempt: Attempt, result: Result<T>) -> Result<T> {
+        result.or_else(|error| self.check_poison(attempt).and(Err(error)))
     }
 
     /// Sees that the path still names the file; goes on in the one it names now, if not.
     pub(super) fn follow_path(&mut self) -> Result<()> {
         if self.active.is_named()? {
-            return Ok(());
+            // What was begun when the file was opened, and failed, is begun again.
+            return if self.is_taken_up { Ok(()) } else { self.take_up() };
         }
         tracing::info!(path = %self.path().display(), "another file stands in this one's place; going on in it");
         if self.is_dirty {
@@ -148,7 +164,7 @@ impl Writer {
         self.attach()
     }
 
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         if self.scope == Lock::PerAppend {
             self.active.unlock();
         }
@@ -178,7 +194,7 @@ impl Writer {
         let quarantine = self.active.place.at_home(&self.quarantine);
         let rules = Rules {
             quarantine: &quarantine,
-            segment: self.segment,
+            origin: self.origin,
             numbered_from: (self.form == Form::Sealed).then_some(floor),
             line_bytes_max: self.options.line_bytes_max,
             unterminated: self.options.unterminated,
@@ -208,7 +224,7 @@ impl Writer {
     }
 
     /// Step 2: where the file ends and which number is next. Returned beside it: how many bytes somebody cut off since our last append.
-    fn catch_up(&mut self) -> Result<(Known, u64)> {
+    pub(super) fn catch_up(&mut self) -> Result<(Known, u64)> {
         let failed = |writer: &Writer, error| Error::io(Attempt::Append, writer.path(), error);
         let size = self.active.file.size().map_err(|error| failed(self, error))?;
         let Some(known) = self.known else { return Ok((self.look_again(None)?, 0)) };
@@ -253,7 +269,7 @@ impl Writer {
             return (Landing::nothing(), refused);
         }
         let landing = Landing {
-            segment: self.segment,
+            origin: self.origin,
             first_seq: (self.form == Form::Sealed).then_some(known.next_seq),
             start: known.end,
             whole: 0,
@@ -309,7 +325,7 @@ impl Writer {
 
     /// The error of an append after its rollback; poisons the writer if a fragment could be neither cut nor fenced.
     fn stopped(&mut self, failed: Failed, at: u64) -> Error {
-        let place = |offset| Position::new(self.segment, offset);
+        let place = |offset| self.origin.position(offset);
         let left = match failed.rolled_back.rest {
             Rest::Nothing => Left::Nothing,
             Rest::Fragment(range) => Left::Fragment(place(range.start)..place(range.end)),
@@ -328,6 +344,7 @@ impl Writer {
     /// Syncs as the durability asks for.
     pub(super) fn settle_durability(&mut self, durability: Durability) -> Result<()> {
         match durability {
+            Durability::Sync if seeded::bug("acknowledged-before-sync") => Ok(()),
             Durability::Sync => self.sync_now(),
             Durability::Interval(every) if self.last_sync.elapsed() >= every => self.sync_now(),
             Durability::Interval(_) | Durability::Os => Ok(()),
@@ -336,7 +353,11 @@ impl Writer {
 
     /// Syncs once. A failure poisons the writer: a second sync could say yes without the bytes being on the disk.
     pub(crate) fn sync_now(&mut self) -> Result<()> {
-        match self.active.file.sync_data() {
+        let synced = match self.active.file.sync_data() {
+            Err(_) if seeded::bug("sync-retried") => self.active.file.sync_data(),
+            synced => synced,
+        };
+        match synced {
             Ok(()) => {
                 self.synced = self.written;
                 self.unproved.clear();

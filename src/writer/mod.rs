@@ -1,9 +1,11 @@
 //! The writer: appends records to a journal, whole or not at all.
 //!
 //! [`options`] says how a journal is opened, [`open`] opens it, [`commit`] is one append from lock to acknowledgement, and [`reopen`] is the way
-//! back after a failure that left the writer unable to promise anything.
+//! back after a failure that left the writer unable to promise anything. [`history`] is what becomes of the records that were
+//! written before.
 
 mod commit;
+mod history;
 mod open;
 mod options;
 mod reopen;
@@ -16,6 +18,7 @@ use std::{
 use serde::Serialize;
 
 pub(crate) use self::commit::Landing;
+pub use self::history::{archive, plan_archive, prune, rotate};
 pub use self::options::{Durability, Format, Options};
 use self::reopen::{Poison, Unproved};
 use crate::{
@@ -23,7 +26,8 @@ use crate::{
     encode::{Batch, Encoded, Unit},
     error::{Attempt, Error, ErrorKind, Result},
     lock::{Lock, LockWait},
-    position::{Appended, Position},
+    position::{Appended, Origin, Position},
+    rotate::Age,
     tail::TailRepair,
 };
 
@@ -62,8 +66,14 @@ pub struct Writer {
     scope: Lock,
     wait: LockWait,
     active: Active,
-    /// The number of the active segment.
-    segment: u64,
+    /// The number of the active segment, and where its positions are counted from.
+    origin: Origin,
+    /// The file was looked at to the end since it was opened; if not, that is done before anything else.
+    is_taken_up: bool,
+    /// Since when the file has records, as far as it can be told.
+    age: Option<Age>,
+    /// Why the last rotation that was due was not done.
+    rotation_failure: Option<(Error, Instant)>,
     form: Form,
     /// What is known of the end of the file; `None` when it must be looked at again.
     known: Option<Known>,
@@ -226,7 +236,7 @@ impl Writer {
             self.follow_path()?;
         }
         self.sync_now()?;
-        Ok(Position::new(self.segment, self.synced))
+        Ok(self.durable())
     }
 
     /// Makes everything durable and releases the lock.
@@ -249,12 +259,12 @@ impl Writer {
 
     /// Just past our last line.
     pub(crate) fn written(&self) -> Position {
-        Position::new(self.segment, self.written)
+        self.origin.position(self.written)
     }
 
     /// The watermark.
     pub(crate) fn durable(&self) -> Position {
-        Position::new(self.segment, self.synced)
+        self.origin.position(self.synced)
     }
 
     /// What an append to a poisoned writer is told; `None` if it is not poisoned.
@@ -272,7 +282,7 @@ impl Writer {
 
     /// Where the file ended when it was last looked at.
     pub(crate) fn end(&self) -> Position {
-        Position::new(self.segment, self.known.map_or(self.synced, |known| known.end))
+        self.origin.position(self.known.map_or(self.synced, |known| known.end))
     }
 
     fn error(&self, kind: ErrorKind, attempt: Attempt) -> Error {

@@ -2,7 +2,7 @@
 //!
 //! It costs the same whatever the size of the journal: the window at the end is verified, and what follows the last sealed line is read.
 
-use std::{io, path::Path, time::Instant};
+use std::{io, path::Path, sync::Arc, time::Instant};
 
 use super::{
     Form, Unproved, Writer,
@@ -20,9 +20,10 @@ use crate::{
     judge::Found,
     lock::{Lock, LockWait},
     neighbours::Neighbours,
-    position::Position,
+    position::Origin,
+    rotate::{self, Age},
     scan::{self, Scanner},
-    segment::{self, Segment, Segments},
+    segment::{Segment, Segments},
     swap,
     sys::File,
     tail::{Numbers, TailRepair},
@@ -41,7 +42,10 @@ impl Options {
             quarantine: self.quarantine_of(&active.place.path),
             scope,
             wait,
-            segment: 0,
+            origin: Origin::default(),
+            is_taken_up: false,
+            age: None,
+            rotation_failure: None,
             form: Form::Sealed,
             known: None,
             seen_end: None,
@@ -67,19 +71,21 @@ impl Options {
 impl Writer {
     /// Gets to know a file that was just opened and locked: its form, its end, its numbers. Writes the first record, if it has none.
     pub(super) fn take_up(&mut self) -> Result<()> {
+        self.is_taken_up = false;
         self.known = None;
         self.seen_end = None;
         self.written = 0;
         self.synced = 0;
         self.unproved.clear();
         self.tail_repair = TailRepair::default();
-        self.segment = active_number(&self.active)?;
-        let mut survey = Survey::of(&self.active, self.segment, &self.options)?;
+        let segments = Segments::beside(&self.active)?;
+        self.origin = segments.active_origin();
+        let mut survey = Survey::of(&self.active, &segments, &self.options)?;
         self.form = survey.form;
         self.look_again(None)?;
         if self.tail_repair.terminated() {
             // Now that it has its LF, the last record can say what form the file has.
-            survey = Survey::of(&self.active, self.segment, &self.options)?;
+            survey = Survey::of(&self.active, &segments, &self.options)?;
             self.form = survey.form;
             let repair = std::mem::take(&mut self.tail_repair);
             self.look_again(None)?;
@@ -87,50 +93,67 @@ impl Writer {
         }
         self.tail_repair.damage = survey.damage;
         self.start_counting();
+        let is_timed = self.options.rotate_after.is_some() && self.end() > self.origin.position(0);
+        self.age = is_timed.then(|| Age::of(&self.active.file));
         match self.options.first_record.clone() {
             Some(Ok(record)) if !self.has_record()? => {
                 self.write_locked(&record, &[Unit::Record]).1?;
-                self.settle_durability(self.options.durability)
+                self.settle_durability(self.options.durability)?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        self.is_taken_up = true;
+        Ok(())
     }
 
-    /// Whether the journal has a record. It is the first line, or else looked for until it is found.
+    /// Whether the journal has a record.
     fn has_record(&self) -> Result<bool> {
+        Ok(self.origin.segment > 1 || self.has_own_record()?)
+    }
+
+    /// Whether the active segment has a record. It is the first line, or else looked for until it is found.
+    pub(super) fn has_own_record(&self) -> Result<bool> {
         let mut walk = Walk::default();
-        let end = self.end().offset;
-        let walked = walk.go_on(&self.active.file, 0, end, self.options.line_bytes_max, Until::FirstRecord);
+        let end = self.known.map_or(self.synced, |known| known.end);
+        let walked = walk.go_on(&self.active.file, self.origin.start, end, self.options.line_bytes_max, Until::FirstRecord);
         walked.map_err(|error| Error::io(Attempt::OpenToAppend, self.path(), error))?;
-        Ok(walk.record || self.segment > 1)
+        Ok(walk.record)
     }
 }
 
 /// Opens the file and takes its lock, and makes sure that the path still names it.
 pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Result<Active> {
     for _ in 0..REPLACED_MAX {
-        let place = Place::find(&options.disk, path, Attempt::OpenToAppend)?;
-        let active = Active::open(place, options.mode)?;
+        let place = Arc::new(Place::find(&options.disk, path, Attempt::OpenToAppend)?);
+        let opened = match Active::open(&place)? {
+            None if rotate::is_half_done(&place)? => rotate::end(&place)?,
+            None if options.must_exist => return Err(Error::io(Attempt::OpenToAppend, path, io::ErrorKind::NotFound.into())),
+            None => Active::create(&place, options.mode)?,
+            opened => opened,
+        };
+        // Somebody else created it in between.
+        let Some(active) = opened else { continue };
         active.lock(wait, Attempt::OpenToAppend)?;
         // Between opening and locking, a repair or a rotation may have put another file in this one's place.
         if active.is_named()? {
-            clear_leftovers(&active);
+            clear_leftovers(&active)?;
             return Ok(active);
         }
     }
     Err(active::replaced_again(Attempt::OpenToAppend, path))
 }
 
-/// A second name may be the backup of a repair that crashed before it was done. One that is not does no harm here, nor does one that stays.
-fn clear_leftovers(active: &Active) {
-    let cleared = match active.file.links() {
-        Ok(1) => Ok(()),
-        Ok(_) => swap::clear_leftovers(Attempt::OpenToAppend, active),
-        Err(error) => Err(Error::io(Attempt::OpenToAppend, &active.place.path, error)),
-    };
-    if let Err(error) = cleared {
-        tracing::warn!(%error, "what an interrupted repair left could not be removed");
+/// A second name may be the backup of a repair that crashed before it was done, or be left from a swap that crashed before the file's first name was
+/// durable. One that is neither does no harm here, nor does one that stays.
+fn clear_leftovers(active: &Active) -> Result<()> {
+    let links = active.file.links().map_err(|error| Error::io(Attempt::OpenToAppend, &active.place.path, error))?;
+    if links > 1 {
+        active.sync_dir()?;
+        if let Err(error) = swap::clear_leftovers(Attempt::OpenToAppend, active) {
+            tracing::warn!(%error, "what an interrupted repair left could not be removed");
+        }
     }
+    Ok(())
 }
 
 /// What the file holds before anything is changed.
@@ -140,13 +163,16 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(active: &Active, segment: u64, options: &Options) -> Result<Survey> {
+    fn of(active: &Active, segments: &Segments, options: &Options) -> Result<Survey> {
         let failed = |error| Error::io(Attempt::OpenToAppend, &active.place.path, error);
         let file = &active.file;
         let size = file.size().map_err(failed)?;
         if size == 0 {
             // Whoever created the file may have died before its name was durable.
             active.sync_dir()?;
+        }
+        if let Some(compression) = file.compression().map_err(failed)? {
+            return Err(Error::new(ErrorKind::Compressed, Attempt::OpenToAppend).on(&active.place.path).detail(compression.refusal()));
         }
         let boundary = scan::boundary_before(file, size).map_err(failed)?;
         let from = scan::boundary_before(file, boundary.saturating_sub(options.window_bytes)).map_err(failed)?;
@@ -155,7 +181,7 @@ impl Survey {
             // The first whole line is looked for in one window too, so that opening a file of nothing but damage takes no longer.
             walk.go_on(file, 0, from.min(options.window_bytes), options.line_bytes_max, Until::FirstRecord).map_err(failed)?;
         }
-        let mut window = Walk { segment, ..Walk::default() };
+        let mut window = Walk { origin: segments.active_origin(), ..Walk::default() };
         window.go_on(file, from, boundary, options.line_bytes_max, Until::End).map_err(failed)?;
         if let Some(offset) = window.newer {
             let error = Error::new(ErrorKind::NewerFormat, Attempt::OpenToAppend).on(&active.place.path).at(offset);
@@ -167,7 +193,7 @@ impl Survey {
             Format::Auto if walk.sealed || window.sealed => Form::Sealed,
             Format::Auto if walk.record || window.record => Form::Plain,
             // Nothing whole says what the file was: it may be a sealed journal whose first record failed.
-            Format::Auto => match newest_archived(active)? {
+            Format::Auto => match newest_archived(segments)? {
                 Some(archived) if !is_sealed(&archived, options).map_err(|error| archived.failed(error))? => Form::Plain,
                 _ => Form::Sealed,
             },
@@ -184,7 +210,7 @@ enum Until {
 /// Lines looked at one after the other.
 #[derive(Default)]
 struct Walk {
-    segment: u64,
+    origin: Origin,
     record: bool,
     /// Some line has the shape of a sealed one.
     sealed: bool,
@@ -205,7 +231,7 @@ impl Walk {
                 Verdict::Corrupt(code) => {
                     self.sealed |= code == Code::CrcMismatch;
                     let code = self.neighbours.code(code, &found, lines.bytes());
-                    self.damage.add(Position::new(self.segment, span.start), span.len(), code);
+                    self.damage.add(self.origin.position(span.start), span.len(), code);
                 }
                 verdict => self.sealed |= verdict == Verdict::Sealed,
             }
@@ -218,15 +244,8 @@ impl Walk {
     }
 }
 
-/// The number of the active segment: one more than that of the newest archived one.
-pub(super) fn active_number(active: &Active) -> Result<u64> {
-    let archived = segment::archived(&active.place, Some(active.id))?;
-    Ok(archived.last().map_or(1, |newest| newest.number.saturating_add(1)))
-}
-
 /// The archived segment that an active one without records goes on from.
-fn newest_archived(active: &Active) -> Result<Option<Segment>> {
-    let segments = Segments::open(&active.place.disk, &active.place.path, true)?;
+fn newest_archived(segments: &Segments) -> Result<Option<Segment>> {
     segments.before(segments.active_number())
 }
 
@@ -237,7 +256,7 @@ fn is_sealed(archived: &Segment, options: &Options) -> io::Result<bool> {
 
 /// The number that the last archived record has; 0 if there is none.
 pub(super) fn last_archived_seq(active: &Active, options: &Options) -> Result<u64> {
-    let Some(archived) = newest_archived(active)? else { return Ok(0) };
+    let Some(archived) = newest_archived(&Segments::beside(active)?)? else { return Ok(0) };
     let numbers = Numbers::find(&archived.file, 0..archived.end, options.line_bytes_max).map_err(|error| archived.failed(error))?;
     Ok(numbers.next(0) - 1)
 }

@@ -75,6 +75,11 @@ pub struct Options {
     /// Encoded when it was given; that it failed is told on opening.
     pub(crate) first_record: Option<Result<Batch, Error>>,
     pub(crate) create_lazily: bool,
+    /// A journal that is missing is not created.
+    pub(crate) must_exist: bool,
+    /// The active segment is rotated when it is so large, or so old.
+    pub(crate) rotate_at: Option<u64>,
+    pub(crate) rotate_after: Option<Duration>,
     /// Records, and bytes of their payloads.
     pub(crate) queue_max: (usize, usize),
 }
@@ -94,6 +99,9 @@ impl Options {
             window_bytes: WINDOW_BYTES_DEFAULT,
             first_record: None,
             create_lazily: false,
+            must_exist: false,
+            rotate_at: None,
+            rotate_after: None,
             queue_max: QUEUE_MAX_DEFAULT,
         }
     }
@@ -159,6 +167,26 @@ impl Options {
     pub fn first_record<T: Serialize + ?Sized>(&mut self, record: &T) -> &mut Options {
         let mut batch = Batch::new();
         self.first_record = Some(batch.add(record).map(|_| ()).map(|()| batch));
+        self
+    }
+
+    /// Rotates before an append that finds the active segment at so many bytes or more: a segment outgrows the limit by less than one append, or one
+    /// group of them. Default: never, since most sessions are one file.
+    ///
+    /// If a rotation fails, the append goes on in the old segment and the next one after a second tries again:
+    /// [`Writer::rotation_failure`] says why.
+    pub fn rotate_at(&mut self, bytes: u64) -> &mut Options {
+        self.rotate_at = Some(bytes);
+        self
+    }
+
+    /// Rotates before an append that finds the oldest record of the active segment to be so old. Default: never.
+    ///
+    /// Records need not carry a time, so the age is that of the first append that this writer saw in the empty segment; for a segment that had
+    /// records when it was opened, that of its file, where the file system tells when it was created, and else the time since the opening. What
+    /// puts a new file in its place, as a repair does, begins anew. A failure is told as for [`rotate_at`](Options::rotate_at).
+    pub fn rotate_after(&mut self, age: Duration) -> &mut Options {
+        self.rotate_after = Some(age);
         self
     }
 

@@ -22,6 +22,7 @@
 mod appender;
 mod chance;
 mod faults;
+mod history;
 #[cfg(feature = "cli")]
 mod kills;
 mod lane;

@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt};
 
-use untorn::{ErrorKind, Writer, internals};
+use untorn::{ErrorKind, Lock, LockWait, Writer, internals};
 
 use crate::{
     lane,
@@ -11,7 +11,7 @@ use crate::{
     promises::{self, Told},
 };
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     Kind {
         name: "ext4 without a journal",
         mkfs: &["mkfs.ext4", "-q", "-F", "-b", "4096", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard"],
@@ -25,6 +25,7 @@ const KINDS: [Kind; 3] = [
         mib: 64,
     },
     Kind { name: "xfs", mkfs: &["mkfs.xfs", "-q", "-f", "-K"], options: "rw", mib: 320 },
+    Kind { name: "btrfs", mkfs: &["mkfs.btrfs", "-q", "-f", "-K", "-m", "single"], options: "rw", mib: 320 },
 ];
 
 const DURABLE: Told = Told::There { durable: true };
@@ -67,7 +68,10 @@ fn fill(kind: &Kind) -> Result<String, String> {
     let disk = Mount::image(&image, kind.options)?;
     let taken = fs::metadata(&image).unwrap().blocks() * 512;
     room.remount(&format!("size={}", taken + ROOM_BYTES));
-    let mut writer = Writer::open(disk.path().join("session.jsonl")).unwrap();
+    let mut writer = Writer::options().lock(Lock::Held, LockWait::Never).open(disk.path().join("session.jsonl")).unwrap();
+    // Each file system shows its locks in a way of its own.
+    let held = Writer::options().lock(Lock::Held, LockWait::Never).open(disk.path().join("session.jsonl")).unwrap_err();
+    assert!(held.to_string().contains(&format!("locked by process {}", std::process::id())), "{}: {held}", kind.name);
     let (failed, mut ledger) = append_until_a_sync_fails(&mut writer);
     room.remount(&format!("size={}m", kind.mib + 16));
     let reopened = writer.reopen();

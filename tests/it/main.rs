@@ -11,18 +11,30 @@
 )]
 
 mod append;
+mod archive;
+#[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
+mod compressed;
+#[cfg(feature = "sim")]
+mod consumer;
 #[cfg(feature = "sim")]
 mod durability;
+#[cfg(feature = "sim")]
+mod follow;
 #[cfg(all(feature = "sim", feature = "tokio"))]
 mod group_commit;
 #[cfg(feature = "sim")]
 mod hostile;
 mod lock;
 mod open;
+mod prune;
 mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
+mod rotate;
+mod scopes;
+#[cfg(feature = "sim")]
+mod snapshot;
 mod support;
 mod undo;
 mod verify;

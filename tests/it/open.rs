@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::json;
-use untorn::{Code, ErrorKind, Unterminated, Writer};
+use untorn::{Code, ErrorKind, Rollback, Unterminated, Writer};
 
 use crate::support::{TestJournal, sealed_payloads};
 
@@ -42,6 +42,29 @@ fn a_whole_record_without_lf_can_be_taken_for_torn() {
     });
     assert_eq!(writer.tail_repair().removed_bytes(), 58);
     assert_eq!(journal.text(), "");
+}
+
+/// P3: a writer that never cuts leaves every byte of the tail where it is, wherever the file ends.
+#[test]
+fn opening_with_a_fence_cuts_nothing() {
+    for cut in FIRST.len() + 1..2 * FIRST.len() {
+        let torn = [FIRST, FIRST].concat().into_bytes()[..cut].to_vec();
+        for nuls in [0, 3] {
+            let found = [torn.clone(), vec![0; nuls]].concat();
+            let journal = TestJournal::with_bytes(&found);
+            let mut writer = journal.open_with(|options| {
+                options.rollback(Rollback::Fence);
+            });
+            assert!(journal.bytes().starts_with(&found), "cut at byte {cut}, {nuls} NULs");
+            assert_eq!(journal.quarantine(), None);
+            let seq = writer.append(&json!({"n": 1})).unwrap().seq().unwrap();
+            let text = journal.bytes();
+            assert!(
+                text.split(|byte| *byte == b'\n').any(|line| line.starts_with(format!("{{\"n\":1,\"_seq\":{seq}").as_bytes())),
+                "nothing is glued"
+            );
+        }
+    }
 }
 
 /// C8: NULs behind a whole record go to quarantine, the record stays.

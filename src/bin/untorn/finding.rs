@@ -11,9 +11,11 @@ use std::{
 use untorn::{Code, Finding, Severity};
 
 use crate::{
+    compressed,
     picture::Picture,
     say::{self, STRONG, style_of, styled},
     source::Source,
+    terminal,
     text::{self, Shown},
 };
 
@@ -64,6 +66,7 @@ pub(crate) fn refused_line(number: u64, at: usize, start: u64, code: &str, messa
         repeated: None,
         label: String::new(),
         style: style_of(Severity::Error),
+        columns: terminal::columns(),
     });
 }
 
@@ -73,7 +76,12 @@ pub(crate) fn tell(finding: &Finding, source: &Source, with_content: bool) {
     let severity = finding.severity();
     let line = Some((finding.line, finding.column));
     say::lines(Head { path, line, severity, code: finding.code.as_str(), message: &finding.message, offset: finding.offset });
-    if with_content && let Ok(Some(picture)) = picture(finding, &source.readable(&finding.path)) {
+    // In a compressed file, the offset is not that of the bytes.
+    let is_plain = compressed::of_file(&source.readable(&finding.path)).is_none();
+    if with_content
+        && is_plain
+        && let Ok(Some(picture)) = picture(finding, &source.readable(&finding.path))
+    {
         // A file that cannot be read again has been told of already, or will be.
         say::lines(picture);
     }
@@ -123,6 +131,7 @@ fn picture(finding: &Finding, path: &Path) -> io::Result<Option<Picture>> {
         repeated: look.repeated,
         label: look.label,
         style: style_of(finding.severity()),
+        columns: terminal::columns(),
     }))
 }
 

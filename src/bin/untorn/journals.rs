@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::compressed;
+
 const EXTENSIONS: [&str; 2] = ["jsonl", "ndjson"];
 
 /// At least so many digits number an archived segment.
@@ -31,7 +33,7 @@ pub(crate) fn named(arguments: &[OsString], recursive: bool, on_error: &mut impl
     named
 }
 
-/// The files that a journal is made of, in the order of its records; itself, if there is none. Compressed segments are left out.
+/// The files that a journal is made of, in the order of its records; itself, if there is none. Of a plain and a compressed segment, the plain one.
 pub(crate) fn files_of(journal: &Path) -> io::Result<Vec<PathBuf>> {
     let dir = journal.parent().filter(|dir| !dir.as_os_str().is_empty());
     // Archived segments are beside the file that a link leads to.
@@ -39,12 +41,15 @@ pub(crate) fn files_of(journal: &Path) -> io::Result<Vec<PathBuf>> {
     let mut archived = Vec::new();
     for entry in fs::read_dir(target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))? {
         let path = target.with_file_name(entry?.file_name());
-        if whole(&path).is_some_and(|whole| whole == target) && path.extension().is_none_or(|extension| extension != "zst") {
+        if whole(&path).is_some_and(|whole| whole == target) && !compressed::has_better_twin(&path, |twin| twin.exists()) {
             archived.push(path);
         }
     }
     // Numbers with more digits are larger.
-    archived.sort_by_key(|path| (path.as_os_str().len(), path.clone()));
+    archived.sort_by_key(|path| {
+        let plain = compressed::plain_name(path).unwrap_or_else(|| path.clone());
+        (plain.as_os_str().len(), plain)
+    });
     if archived.is_empty() || target.exists() {
         archived.push(target);
     }
@@ -53,7 +58,7 @@ pub(crate) fn files_of(journal: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Finds the journals under `dir`, sorted by name. A directory that cannot be read is told to `on_error`.
 fn under(dir: &Path, on_error: &mut impl FnMut(&Path, io::Error)) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
+    let mut found: BTreeSet<PathBuf> = BTreeSet::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {
         let mut names = BTreeSet::new();
@@ -64,7 +69,7 @@ fn under(dir: &Path, on_error: &mut impl FnMut(&Path, io::Error)) -> BTreeSet<Pa
         let journals = names.iter().filter(|name| !original(name).is_some_and(|original| names.contains(&original)));
         found.extend(journals.map(|name| whole(name).unwrap_or_else(|| name.clone())));
     }
-    found
+    found.iter().filter(|path| !compressed::has_better_twin(path, |twin| found.contains(twin))).cloned().collect()
 }
 
 /// Adds the files of `dir` that are named like journals or their segments; gives the directories in it. Links to directories are not followed.
@@ -85,7 +90,7 @@ fn list(dir: &Path, names: &mut BTreeSet<PathBuf>) -> io::Result<Vec<PathBuf>> {
 
 fn is_journal_name(path: &Path) -> bool {
     let has_extension = |path: &Path| path.extension().is_some_and(|extension| EXTENSIONS.iter().any(|known| extension == *known));
-    has_extension(path) || whole(path).as_deref().is_some_and(has_extension)
+    [compressed::plain_name(path), whole(path), Some(path.to_owned())].iter().flatten().any(|path| has_extension(path))
 }
 
 /// The journal that an archived segment belongs to: `a/s.jsonl` of `a/s.000001.jsonl` and `a/s.000001.jsonl.zst`.
@@ -105,6 +110,10 @@ pub(crate) fn short(path: &Path) -> &Path {
 
 /// The file that a sync tool's conflict copy is a copy of.
 fn original(copy: &Path) -> Option<PathBuf> {
+    if let Some(plain) = compressed::plain_name(copy) {
+        let ending = copy.extension()?.to_str()?;
+        return Some(format!("{}.{ending}", original(&plain)?.to_str()?).into());
+    }
     let stem = copy.file_stem()?.to_str()?;
     let extension = copy.extension()?.to_str()?;
     let cut = stem.find(".sync-conflict-").or_else(|| numbered(stem)).or_else(|| stem.find(" (").filter(|_| stem.contains("conflicted copy")))?;
@@ -121,7 +130,7 @@ fn numbered(stem: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// what sync tools and repairs leave beside a journal is none.
+    /// C29, X-17: of twins the plain one is taken; what sync tools and repairs leave beside a journal is none.
     #[test]
     fn a_directory_gives_each_journal_once() {
         let dir = tempfile::tempdir().unwrap();
@@ -134,7 +143,17 @@ mod tests {
             "a/s (1).jsonl",
             "a/s.sync-conflict-20260101-000000-ABCDEFG.jsonl",
             "a/s (Ann's conflicted copy 2026-01-01).jsonl",
+            "a/s.000002.jsonl",
+            "a/s.jsonl.gz",
             "b/rotated.000003.jsonl",
+            "b/squeezed.000001.jsonl.zst",
+            "b/squeezed.jsonl.gz",
+            "c/old.jsonl.gz",
+            "c/old.jsonl.zst",
+            "c/older.ndjson.gz",
+            "c/older (1).ndjson.gz",
+            "c/notes.txt.gz",
+            "c/old.jsonl.bak-20261121T040201Z.gz",
             "b/alone (1).jsonl",
             "n.ndjson",
             "readme.txt",
@@ -147,6 +166,9 @@ mod tests {
         }
         let found = under(dir.path(), &mut |path, error| panic!("{}: {error}", path.display()));
         let names: Vec<_> = found.iter().map(|path| path.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
-        assert_eq!(names, ["a/s.jsonl", "b/alone (1).jsonl", "b/rotated.jsonl", "n.ndjson"]);
+        assert_eq!(
+            names,
+            ["a/s.jsonl", "b/alone (1).jsonl", "b/rotated.jsonl", "b/squeezed.jsonl", "c/old.jsonl.zst", "c/older.ndjson.gz", "n.ndjson"]
+        );
     }
 }

@@ -5,8 +5,10 @@
 
 mod args;
 mod cmd;
+mod compressed;
 mod exit;
 mod finding;
+mod following;
 mod input;
 mod interrupt;
 mod journals;
@@ -21,8 +23,12 @@ mod sizes;
 mod source;
 mod summary;
 mod target;
+mod terminal;
 mod text;
 mod times;
+/// The numbers in messages are written as those of the library.
+#[path = "../../words.rs"]
+mod words;
 
 use std::process::ExitCode;
 

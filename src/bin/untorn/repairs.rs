@@ -224,6 +224,15 @@ pub(crate) fn repaired_row(name: &Path, done: &Done) {
     row(name, &good("repaired"), format_args!("{bytes:>11} out  {:>5} salvaged  {}", grouped(salvaged), done.verified.word()));
 }
 
+/// Says of a segment that it was not looked at.
+pub(crate) fn left_out(name: &Path) {
+    say::lines(format_args!("{}: {}, it is compressed; `untorn verify` checks it too", Shown(name.display()), notable("left out")));
+}
+
+pub(crate) fn left_out_row(name: &Path) {
+    row(name, &notable("left out"), " compressed");
+}
+
 pub(crate) fn live_row(name: &Path, process: &Process) {
     row(name, &notable(format_args!("{:<8}", "live")), format_args!("skipped: {} is at work", Shown(process)));
 }
@@ -240,13 +249,14 @@ pub(crate) struct Totals {
     pub(crate) repaired: u64,
     pub(crate) undone: u64,
     pub(crate) live: u64,
+    pub(crate) left_out: u64,
     pub(crate) failed: u64,
 }
 
 impl Totals {
     pub(crate) fn files(&self) -> u64 {
-        let Totals { clean, planned, repaired, undone, live, failed } = self;
-        clean + planned + repaired + undone + live + failed
+        let Totals { clean, planned, repaired, undone, live, left_out, failed } = self;
+        clean + planned + repaired + undone + live + left_out + failed
     }
 }
 
@@ -262,6 +272,7 @@ pub(crate) fn of_all(totals: &Totals) {
     add(totals.repaired, "repaired", good);
     add(totals.undone, "restored", good);
     add(totals.live, "live", notable);
+    add(totals.left_out, "left out", notable);
     add(totals.failed, "failed", bad);
     say::lines(format_args!("{}: {}", count(totals.files(), "file"), parts.join(", ")));
 }

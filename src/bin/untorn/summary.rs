@@ -9,6 +9,7 @@ use std::{
 use untorn::{Code, Report, Severity};
 
 use crate::{
+    compressed,
     say::{self, bad, good, notable},
     source::Source,
     text::{self, Shown, count, grouped},
@@ -54,6 +55,8 @@ pub(crate) fn of_journal(source: &Source, report: &Report, damaged_places: u64) 
     say::lines(format_args!("  damaged     {} in {places}; {salvageable}", count(report.damaged_bytes(), "byte")));
     if report.count(Code::NewerFormat) > 0 {
         say::hint(format_args!("this is untorn {}; a newer one reads those lines", env!("CARGO_PKG_VERSION")));
+    } else if let Some(kind) = compressed::of_file(source.path()) {
+        say::hint(format_args!("it is compressed; `untorn repair` takes what `{} {}` gives", kind.undo, text::quoted(name)));
     } else if let Source::Named(_) = source {
         say::hint(format_args!("`untorn repair {}` shows what would be done", text::quoted(name)));
     }

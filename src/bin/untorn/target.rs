@@ -11,6 +11,7 @@ use std::{
 use serde::de::IgnoredAny;
 
 use crate::{
+    compressed,
     exit::Stop,
     journals, say,
     text::{self, Shown},
@@ -20,9 +21,6 @@ use crate::{
 const LOOK_BYTES: u64 = 64 << 10;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
-
-/// Endings of compressed files, their first bytes, and what undoes them.
-const COMPRESSED: [(&str, &[u8], &str); 2] = [("gz", b"\x1f\x8b", "gzip -d"), ("zst", b"\x28\xb5\x2f\xfd", "zstd -d")];
 
 /// What repairs put behind a journal's name.
 const BESIDE: [&str; 4] = [".quarantine", ".bak-", ".original-", ".untorn-tmp-"];
@@ -35,8 +33,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Stop> {
         return refused(path, &why, format_args!("`untorn append {}` appends to the journal", text::quoted(&journal)));
     }
     let (head, tail) = ends(path).map_err(|error| Stop::system(format!("read `{}`", path.display()), error))?;
-    let is_compressed = |(ending, magic, _): &&(&str, &[u8], &str)| head.starts_with(magic) || path.extension().is_some_and(|found| found == *ending);
-    if let Some((_, _, undo)) = COMPRESSED.iter().find(is_compressed) {
+    if let Some(compressed::Kind { undo, .. }) = compressed::by_bytes(&head).or_else(|| compressed::by_name(path)) {
         return refused(path, "it is compressed", format_args!("name another file; `{undo} {}` gives the records in it", text::quoted(path)));
     }
     if ![&head, &tail].into_iter().any(|bytes| may_be_of_journal(bytes)) {

@@ -8,6 +8,8 @@ use std::{fmt, ops::Range, path::PathBuf};
 pub enum OpKind {
     /// Asks what a path names.
     PathKind,
+    /// Asks which file a path names, and how long that is.
+    Look,
     /// Reads the target of a link.
     ReadLink,
     /// Opens a file to append.
@@ -28,6 +30,8 @@ pub enum OpKind {
     Remove,
     /// Creates a directory.
     CreateDir,
+    /// Asks for the one absolute path of what a path names.
+    Canonical,
     /// Makes the names in a directory durable.
     SyncDir,
     /// Asks which file a name in a directory stands for.

@@ -64,6 +64,11 @@ impl SimDisk {
         said.map_or(done, Err)
     }
 
+    /// No op: nobody asks the system for it.
+    pub(crate) fn key(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         self.op(Op::new(OpKind::PathKind, path), |state, _| state.content.kind(path))
     }
@@ -111,7 +116,6 @@ impl SimDisk {
     }
 
     /// Renames a file; fails if the new name is taken.
-    #[cfg(test)]
     pub(crate) fn rename_new(&self, old: &Path, new: &Path) -> io::Result<()> {
         self.op(Op::new(OpKind::Rename, old), |state, _| state.content.rename(old, new, Taken::Refuse))
     }
@@ -124,9 +128,25 @@ impl SimDisk {
         self.op(Op::new(OpKind::Remove, path), |state, _| state.content.remove(path))
     }
 
-    #[cfg(test)]
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, super::content::Content::new_dir()).map(drop))
+    }
+
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        self.op(Op::new(OpKind::Look, path), |state, _| {
+            let path = state.content.follow(path)?;
+            let Some(id) = state.id_at(&path) else { return Ok(None) };
+            let number = state.content.find(&path)?;
+            Ok(Some((id, state.content.inode(number)?.live().len() as u64)))
+        })
+    }
+
+    /// Links are followed at the end of a path only, as everywhere on this disk.
+    pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.op(Op::new(OpKind::Canonical, path), |state, _| {
+            let path = state.content.follow(path)?;
+            if state.content.kind(&path)?.is_some() { Ok(path) } else { Err(Errno::NOENT.into()) }
+        })
     }
 
     pub(crate) fn strangers(&self, id: FileId) -> Vec<Process> {

@@ -2,9 +2,11 @@
 
 pub(crate) mod append;
 pub(crate) mod cat;
+pub(crate) mod checkpoint;
 pub(crate) mod completions;
 pub(crate) mod repair;
 pub(crate) mod seal;
+pub(crate) mod snapshot;
 pub(crate) mod stat;
 pub(crate) mod tail;
 pub(crate) mod verify;
@@ -15,10 +17,12 @@ pub(crate) fn run(command: &Command) -> Exit {
     let outcome = match command {
         Command::Append(args) => append::run(args),
         Command::Cat(args) => cat::run(args),
+        Command::Checkpoint(args) => checkpoint::run(args),
         Command::Repair(args) => repair::run(args),
         Command::Stat(args) => stat::run(args),
         Command::Seal(args) => seal::seal(args),
         Command::Unseal(args) => seal::unseal(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Completions(args) => completions::completions(args),
         Command::Man(args) => completions::man(args),
         Command::Tail(args) => tail::run(args),

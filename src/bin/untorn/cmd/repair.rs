@@ -13,11 +13,12 @@ use serde::Serialize;
 use untorn::{Action, ErrorKind, Process, RepairMethod, RepairOptions, RepairPlan, Repaired, Undone, Unterminated, VerifyOptions, What};
 
 use crate::{
-    args,
+    args, compressed,
     exit::{Exit, Failure, Stop, help},
     interrupt, journals,
     new_file::NewFile,
     output::Output,
+    progress::Progress,
     repairs::{self, Totals, Verified},
     say,
     source::Source,
@@ -70,6 +71,10 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
 
+    /// Show no part of what is in the files; of a repair, only places and counts are ever shown
+    #[arg(long)]
+    no_content: bool,
+
     /// Print one JSON object for each file
     #[arg(long)]
     json: bool,
@@ -111,6 +116,8 @@ enum Outcome {
     /// Left alone, because of who is at work on it.
     Live(RepairPlan, Process),
     Undone(Undone),
+    /// Compressed, so it is not looked at.
+    LeftOut,
 }
 
 /// A repair that was done.
@@ -134,10 +141,10 @@ impl Run<'_> {
         let mut exit = self.exit;
         let mut last = None;
         for file in files {
-            let told = self.file(&source, &file).and_then(|outcome| self.tell(&source, &file, &outcome).map(|exit| (exit, outcome)));
+            let told = self.file(&source, &file, target).and_then(|outcome| self.tell(&source, &file, &outcome).map(|exit| (exit, outcome)));
             self.totals.failed += u64::from(matches!(told, Err(Stop::Failed(_) | Stop::Told)));
             exit = exit.and(told.map(|(exit, outcome)| {
-                if !matches!(outcome, Outcome::Clean(_)) {
+                if !matches!(outcome, Outcome::Clean(_) | Outcome::LeftOut) {
                     last = Some(outcome);
                 }
                 exit
@@ -167,25 +174,30 @@ impl Run<'_> {
             }
             Source::Stdin(_) => vec![path],
         };
-        if self.args.output.is_some() && (files.len() > 1 || self.args.files.len() > 1) {
+        let plain = files.iter().filter(|file| compressed::of_file(file).is_none()).count();
+        if self.args.output.is_some() && (plain > 1 || self.args.files.len() > 1) {
             say::message("`--output` is for one file; name one segment at a time");
             return Err(Stop::Told);
         }
         Ok((source, files))
     }
 
-    fn file(&self, source: &Source, file: &Path) -> Result<Outcome, Stop> {
+    fn file(&self, source: &Source, file: &Path, target: &OsStr) -> Result<Outcome, Stop> {
+        let is_named = file == Path::new(target) && !self.args.recursive;
+        if !is_named && compressed::of_file(file).is_some() {
+            return Ok(Outcome::LeftOut);
+        }
         let outcome = match &self.args.output {
             Some(out) => {
                 let new = NewFile::at(out)?;
-                let written = interrupt::unbroken(|| self.options().plan(file)?.write_to(new.draft()));
+                let written = interrupt::unbroken(|| self.plan(source, file)?.write_to(new.draft()));
                 if written.is_ok() {
                     new.install()?;
                 }
                 written.map(Outcome::Written)
             }
             None if self.args.undo => interrupt::unbroken(|| self.options().undo(file)).map(Outcome::Undone),
-            None => self.repair(file),
+            None => self.repair(source, file),
         };
         outcome.map_err(|error| explained(error, source.name(file)))
     }
@@ -207,10 +219,15 @@ impl Run<'_> {
         options
     }
 
-    fn repair(&self, file: &Path) -> untorn::Result<Outcome> {
+    fn plan(&self, source: &Source, file: &Path) -> untorn::Result<RepairPlan> {
+        let mut progress = Progress::of(source.name(file));
+        self.options().plan_with(file, &mut |at| progress.at(at.bytes_done, at.bytes_total))
+    }
+
+    fn repair(&self, source: &Source, file: &Path) -> untorn::Result<Outcome> {
         let mut tries = 0;
         loop {
-            let plan = self.options().plan(file)?;
+            let plan = self.plan(source, file)?;
             if plan.is_empty() {
                 return Ok(Outcome::Clean(plan));
             }
@@ -285,6 +302,15 @@ impl Run<'_> {
                 }
                 Exit::Done
             }
+            Outcome::LeftOut => {
+                self.totals.left_out += 1;
+                match (is_told, is_row) {
+                    (true, true) => repairs::left_out_row(name),
+                    (true, false) => repairs::left_out(name),
+                    (false, _) => {}
+                }
+                Exit::Done
+            }
             Outcome::Live(plan, process) => {
                 self.totals.live += 1;
                 if is_told {
@@ -320,6 +346,7 @@ impl Run<'_> {
                 self.output.json(&Told { verified: done.verified.is_clean(), ..Told::done(path, &done.repaired) })?;
             }
             Outcome::Undone(undone) => self.output.json(&TakenBack::of(path, undone))?,
+            Outcome::LeftOut => self.output.json(&Told { schema: Told::SCHEMA, path, compressed: true, ..Told::default() })?,
         }
         self.output.flush()
     }
@@ -337,8 +364,14 @@ impl Run<'_> {
 
     /// The options that shape a plan, as they were given.
     fn choices(&self) -> String {
-        let Args { no_backup, no_salvage, drop_unterminated, force, .. } = self.args;
-        let choices = [(no_backup, " --no-backup"), (no_salvage, " --no-salvage"), (drop_unterminated, " --drop-unterminated"), (force, " --force")];
+        let Args { no_backup, no_salvage, drop_unterminated, force, no_content, .. } = self.args;
+        let choices = [
+            (no_backup, " --no-backup"),
+            (no_salvage, " --no-salvage"),
+            (drop_unterminated, " --drop-unterminated"),
+            (force, " --force"),
+            (no_content, " --no-content"),
+        ];
         choices.iter().filter(|(is_given, _)| **is_given).map(|(_, option)| *option).collect()
     }
 
@@ -402,6 +435,9 @@ struct Told {
     remaining: u64,
     /// Somebody is at work on the file, so it was left alone.
     live: bool,
+    /// It is compressed, so it was left out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    compressed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<String>,
     /// Whether the file was found clean afterwards, if it was looked at.

@@ -5,7 +5,6 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +12,7 @@ use serde::Serialize;
 use untorn::{Code, ErrorKind, Line, Mark, Process, Reader, Verdict};
 
 use crate::{
+    compressed,
     exit::{Exit, Stop, help},
     interrupt,
     output::Output,
@@ -86,7 +86,10 @@ struct Stat {
 /// One file of the journal.
 struct Segment {
     path: PathBuf,
+    /// Of a compressed file, those of its content.
     bytes: u64,
+    /// How it is compressed, and what it takes on disk.
+    compressed: Option<(&'static str, u64)>,
     records: u64,
     first_seq: Option<u64>,
     last_seq: Option<u64>,
@@ -118,8 +121,14 @@ impl Stat {
             done += mark.end.offset - mark.start.offset;
             progress.at(done.min(total), total);
             stat.enter(line.path());
+            stat.reach(mark.end.offset);
             match line.verdict() {
-                Verdict::Sealed | Verdict::Plain => stat.add(&mut line, &mark),
+                Verdict::Sealed | Verdict::Plain => {
+                    // Its mark ends behind its LF, its bytes in front of it.
+                    let is_terminated = line.bytes().len() as u64 != mark.end.offset - mark.start.offset;
+                    stat.tail = if is_terminated { Tail::Clean } else { Tail::Unterminated };
+                    stat.add(&mut line, &mark);
+                }
                 Verdict::Torn if mark.seq.is_some() => stat.tail = Tail::OpenBatch,
                 _ => {}
             }
@@ -129,8 +138,6 @@ impl Stat {
         (stat.damaged_lines, stat.damaged_bytes) = (damage.lines(), damage.bytes());
         if damage.count(Code::TornTail) > 0 {
             stat.tail = Tail::Torn;
-        } else if stat.tail == Tail::Clean && lacks_lf(source.path()) {
-            stat.tail = Tail::Unterminated;
         }
         if let Source::Named(_) = source
             && source.path().exists()
@@ -145,8 +152,17 @@ impl Stat {
     /// Goes on in this file.
     fn enter(&mut self, path: &Path) {
         if self.segments.last().is_none_or(|segment| segment.path.file_name() != path.file_name()) {
-            let bytes = fs::metadata(path).map_or(0, |found| found.len());
-            self.segments.push(Segment { path: path.to_owned(), bytes, records: 0, first_seq: None, last_seq: None });
+            let on_disk = fs::metadata(path).map_or(0, |found| found.len());
+            let compressed = compressed::of_file(path).map(|kind| (kind.name, on_disk));
+            let bytes = if compressed.is_some() { 0 } else { on_disk };
+            self.segments.push(Segment { path: path.to_owned(), bytes, compressed, records: 0, first_seq: None, last_seq: None });
+        }
+    }
+
+    /// Has met a line that ends at this byte of the segment's content.
+    fn reach(&mut self, end: u64) {
+        if let Some(segment) = self.segments.last_mut().filter(|segment| segment.compressed.is_some()) {
+            segment.bytes = segment.bytes.max(end);
         }
     }
 
@@ -187,7 +203,11 @@ impl Stat {
         let segments = if self.segments.len() > 1 { format!("{}, ", count(self.segments.len() as u64, "segment")) } else { String::new() };
         let numbers = numbers(self.first_seq, self.last_seq).map(|(first, last)| format!(" ({first} to {last})")).unwrap_or_default();
         let (bytes, records) = (text::size(self.bytes()), count(self.records, "record"));
-        say::lines(format_args!("{}: {}, {segments}{bytes}, {records}{numbers}", styled(STRONG, path), self.form()));
+        let compressed = match &self.segments[..] {
+            [Segment { compressed: Some((kind, on_disk)), .. }] => format!(" ({kind}, {} on disk)", text::size(*on_disk)),
+            _ => String::new(),
+        };
+        say::lines(format_args!("{}: {}, {segments}{bytes}{compressed}, {records}{numbers}", styled(STRONG, path), self.form()));
         if let Some((name, first, last)) = self.times.span() {
             let [first, last] = [first, last].map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ"));
             say::lines(format_args!("  time       {first} to {last} (\"{name}\")"));
@@ -232,41 +252,30 @@ impl Stat {
         if archived.is_empty() {
             return;
         }
-        let rows: Vec<[String; 4]> = self.segments.iter().enumerate().map(|(at, segment)| segment.row(at == archived.len())).collect();
+        let rows: Vec<[String; 5]> = self.segments.iter().enumerate().map(|(at, segment)| segment.row(at == archived.len())).collect();
         let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or_default();
         let (names, firsts, lasts, sizes) = (width(0), width(1), width(2), width(3));
-        for (at, [name, first, last, size]) in rows.iter().enumerate() {
+        for (at, [name, first, last, size, compressed]) in rows.iter().enumerate() {
             let label = if at == 0 { "segment" } else { "" };
-            say::lines(format_args!("  {label:<10} {name:<names$}  {first:<firsts$}  {last:<lasts$}  {size:>sizes$}"));
+            say::lines(format_args!("  {label:<10} {name:<names$}  {first:<firsts$}  {last:<lasts$}  {size:>sizes$}{compressed}"));
         }
     }
 }
 
 impl Segment {
-    /// Its name, its first and last number or how many records, its size.
-    fn row(&self, is_last: bool) -> [String; 4] {
-        let number = self.path.file_stem().map(Path::new).and_then(Path::extension).map(|number| number.to_string_lossy().into_owned());
+    /// Its name, its first and last number or how many records, its size, how it is compressed.
+    fn row(&self, is_last: bool) -> [String; 5] {
+        let path = compressed::plain_name(&self.path).unwrap_or_else(|| self.path.clone());
+        let number = path.file_stem().map(Path::new).and_then(Path::extension).map(|number| number.to_string_lossy().into_owned());
         let name = number.filter(|_| !is_last).unwrap_or("active".to_owned());
         let (first, last) = numbers(self.first_seq, self.last_seq).unwrap_or_else(|| (count(self.records, "record"), String::new()));
-        [name, first, last, text::size(self.bytes)]
+        let compressed = self.compressed.map(|(kind, on_disk)| format!("  {kind}, {} on disk", text::size(on_disk))).unwrap_or_default();
+        [name, first, last, text::size(self.bytes), compressed]
     }
 }
 
 fn numbers(first: Option<u64>, last: Option<u64>) -> Option<(String, String)> {
     Some((format!("#{}", grouped(first?)), format!("#{}", grouped(last?))))
-}
-
-fn lacks_lf(path: &Path) -> bool {
-    let last = || {
-        let mut file = fs::File::open(path)?;
-        let mut byte = [b'\n'];
-        if file.seek(SeekFrom::End(0))? > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            file.read_exact(&mut byte)?;
-        }
-        Ok::<_, std::io::Error>(byte)
-    };
-    last().is_ok_and(|byte| byte != [b'\n'])
 }
 
 fn explained(error: untorn::Error, file: &OsStr) -> Stop {
@@ -312,6 +321,10 @@ struct Told {
 struct ToldSegment {
     path: String,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compressed: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compressed_bytes: Option<u64>,
     records: u64,
     first_seq: Option<u64>,
     last_seq: Option<u64>,
@@ -328,6 +341,8 @@ impl Told {
         let segments = stat.segments.iter().map(|segment| ToldSegment {
             path: source.name(&segment.path).to_string_lossy().into_owned(),
             bytes: segment.bytes,
+            compressed: segment.compressed.map(|(kind, _)| kind),
+            compressed_bytes: segment.compressed.map(|(_, on_disk)| on_disk),
             records: segment.records,
             first_seq: segment.first_seq,
             last_seq: segment.last_seq,

@@ -1,0 +1,4 @@
+//! Pages for whoever has a question that no single type answers. There is no code here.
+
+#[doc = include_str!("migrating.md")]
+pub mod migrating {}
