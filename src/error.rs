@@ -131,6 +131,7 @@ pub(crate) enum Attempt {
     Decode,
     Encode,
     Flush,
+    Follow,
     List,
     Lock,
     OpenToAppend,
@@ -139,12 +140,14 @@ pub(crate) enum Attempt {
     Quarantine,
     Read,
     ReadCheckpoint,
+    ReadSnapshot,
     Reopen,
     Repair,
     RepairTail,
     RollBack,
-    SaveCheckpoint,
     Rotate,
+    SaveCheckpoint,
+    SaveSnapshot,
     Sync,
     UndoRepair,
     UseCheckpoints,
@@ -158,6 +161,7 @@ impl Attempt {
             Attempt::Close => ("close", ""),
             Attempt::Decode => ("decode a record of", ""),
             Attempt::Encode => ("encode a record", ""),
+            Attempt::Follow => ("follow", ""),
             Attempt::Flush => ("flush what is queued for", ""),
             Attempt::List => ("list", ""),
             Attempt::Lock => ("lock", ""),
@@ -171,6 +175,8 @@ impl Attempt {
             Attempt::Repair => ("repair", ""),
             Attempt::RepairTail => ("repair the tail of", ""),
             Attempt::RollBack => ("roll back a failed append to", ""),
+            Attempt::ReadSnapshot => ("read the snapshot", ""),
+            Attempt::SaveSnapshot => ("save the snapshot", ""),
             Attempt::SaveCheckpoint => ("save the checkpoint", ""),
             Attempt::Rotate => ("rotate", ""),
             Attempt::Sync => ("sync", ""),
@@ -245,6 +251,11 @@ impl Error {
 
     pub(crate) fn rolling_back(self, rollback: Error) -> Error {
         self.with(|inner| inner.rollback = Some(rollback))
+    }
+
+    /// Whether what was looked for does not exist.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(&self.0.cause, Some(Cause::Io(cause)) if cause.kind() == io::ErrorKind::NotFound)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Error {

@@ -121,6 +121,7 @@
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
 //! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
+//! | How is state saved, and taken up again? | [`Snapshot`], `src/snapshot/` |
 //! | How is a small file replaced? | `src/generations.rs` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
@@ -167,6 +168,7 @@ mod edits;
 mod encode;
 mod error;
 mod fingerprint;
+mod follow;
 pub mod format;
 mod generations;
 mod group_commit;
@@ -190,6 +192,7 @@ mod seeded;
 mod seek;
 mod segment;
 mod shared_writer;
+mod snapshot;
 mod swap;
 mod sys;
 mod tail;
@@ -210,6 +213,7 @@ pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoin
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
+pub use follow::{FollowEvent, FollowOptions, Followed, Follower, Payload, Stopper};
 pub use format::{
     json::Invalid as InvalidJson,
     verdict::{Code, Severity, Verdict},
@@ -226,6 +230,7 @@ pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use rotate::Rotated;
 pub use shared_writer::SharedWriter;
+pub use snapshot::{RestoredState, SNAPSHOT_BYTES_MAX_DEFAULT, Snapshot, SnapshotInfo, SnapshotObserver, inspect_snapshot};
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};

@@ -16,7 +16,7 @@ use crate::{
     format::{LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT, name::ArchivedName},
     position::{Origin, Position},
     seek::Stretch,
-    sys::{Disk, File, Unreadable, names::Names},
+    sys::{Disk, File, FileId, Unreadable, names::Names},
 };
 
 /// One open segment.
@@ -174,6 +174,24 @@ impl Segments {
         let before = at.checked_sub(1).and_then(|before| self.archived.get(before));
         segment.start = self.own_start(&segment, before)?;
         Ok(segment)
+    }
+
+    /// The number of the archived segment that is this file.
+    pub(crate) fn number_of(&self, id: FileId) -> Result<Option<u64>> {
+        for archived in self.archived.iter().rev().filter(|archived| !archived.compressed) {
+            let path = self.place.path_of(*archived);
+            let Some(name) = path.file_name() else { continue };
+            let failed = |error| Error::io(Attempt::List, &self.place.path, error).detail("its directory");
+            if self.place.dir.id_of(name).map_err(failed)? == Some(id) {
+                return Ok(Some(archived.number));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the path of the active segment names now.
+    pub(crate) fn named(&self) -> Result<Option<FileId>> {
+        self.place.dir.id_of(&self.place.name).map_err(|error| Error::io(Attempt::Read, &self.place.path, error))
     }
 
     /// The error for a segment that is no longer there.

@@ -9,13 +9,13 @@
 
 #[allow(dead_code, reason = "consumers of directories are its users")]
 pub(crate) mod assign;
-mod identity;
+pub(crate) mod identity;
 #[allow(dead_code, reason = "prune is its user")]
 pub(crate) mod needed;
 mod restore;
 #[allow(dead_code, reason = "consumers are its users")]
 pub(crate) mod store;
-mod written;
+pub(crate) mod written;
 
 use std::path::{Path, PathBuf};
 
@@ -99,6 +99,11 @@ impl Checkpoint {
     pub(crate) fn of(identity: &Identity, mark: Option<Mark>, generation: u64) -> Checkpoint {
         let Identity { path, file, fingerprint } = identity;
         Checkpoint { path: Some(path.to_path_buf()), file: Some(*file), fingerprint: *fingerprint, generation, mark }
+    }
+
+    /// Names a record and nothing else.
+    pub(crate) fn covering(mark: Mark) -> Checkpoint {
+        Checkpoint { path: None, file: None, fingerprint: None, generation: 0, mark: Some(mark) }
     }
 
     /// The path that the journal had, as far as it is known.

@@ -197,7 +197,7 @@ impl Store {
         if line.len() as u64 > LINE_BYTES_MAX_DEFAULT {
             return Err(Error::new(ErrorKind::TooLong, Attempt::SaveCheckpoint).on(path).detail("there are too many sources"));
         }
-        let replaced = self.generations.replace(&line, |bytes| decode(Path::new(""), bytes).is_ok());
+        let replaced = self.generations.replace(&line, |generations| generations.is_whole(|path, bytes| decode(path, bytes).is_ok()));
         // In place, if perhaps not after a power cut.
         if !replaced.as_ref().is_err_and(|error| error.kind() != ErrorKind::DurabilityUnknown) {
             self.generation = generation;
@@ -315,7 +315,7 @@ pub(crate) fn consumers(disk: &Disk, dir: &Path) -> Result<Vec<PathBuf>> {
         Ok::<_, io::Error>(is_there(generations::Which::Current)? || is_there(generations::Which::Previous)?)
     };
     match disk.kind(dir).map_err(failed)? {
-        None => return Err(failed(io::ErrorKind::NotFound.into())),
+        None => return Err(failed(rustix::io::Errno::NOENT.into())),
         _ if is_one(dir).map_err(failed)? => return Ok(vec![dir.to_owned()]),
         _ => {}
     }

@@ -15,6 +15,8 @@ pub(super) struct Batch {
     /// The number of its line met last. Never greater than `last`.
     met: u64,
     pub(super) is_whole: bool,
+    /// Neither whole nor contradicted: the file ends before its last line. In a file that grows it may still become whole.
+    pub(super) is_unfinished: bool,
 }
 
 impl Batch {
@@ -25,24 +27,36 @@ impl Batch {
     pub(super) fn look_ahead(file: &File, ahead: &mut Scanner, first: &Found, seal: Seal, bytes_max: u64) -> io::Result<Batch> {
         ahead.seek(first.span.end);
         let mut before = seal;
+        let mut is_unfinished = false;
         while before.more > 0 {
-            let Some(span) = ahead.next(file)? else { break };
+            let Some(span) = ahead.next(file)? else {
+                is_unfinished = true;
+                break;
+            };
+            is_unfinished |= !span.terminated;
             if span.end - first.span.start > bytes_max {
+                is_unfinished = false;
                 break;
             }
             let Some(line) = Found::of(span, ahead.bytes()).seal else { continue };
             if !follows(&line, &before) {
+                is_unfinished &= !span.terminated;
                 break;
             }
             before = line;
         }
-        Ok(Batch { last: seal.batch_end(), met: seal.seq, is_whole: before.more == 0 || seeded::bug("open-batch-given-out") })
+        let is_whole = before.more == 0 || seeded::bug("open-batch-given-out");
+        Ok(Batch { last: seal.batch_end(), met: seal.seq, is_whole, is_unfinished })
+    }
+
+    /// Whether `seal` is of a later line of this batch.
+    pub(super) fn has(&self, seal: &Seal) -> bool {
+        seal.batch_end() == self.last && seal.seq > self.met
     }
 
     /// Whether the batch is whole, if `seal` is of its next line; of a batch that is not whole, of any later line.
     pub(super) fn take(&mut self, seal: &Seal) -> Option<bool> {
-        let is_member = seal.batch_end() == self.last && seal.seq > self.met;
-        is_member.then(|| {
+        self.has(seal).then(|| {
             self.met = seal.seq;
             self.is_whole
         })

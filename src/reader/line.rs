@@ -124,14 +124,14 @@ impl Line<'_> {
 
 /// Checking all of the payload for UTF-8 first is faster than checking string by string.
 fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> serde_json::Result<T> {
-    match str::from_utf8(payload) {
+    match simdutf8::basic::from_utf8(payload) {
         Ok(text) => serde_json::from_str(text),
         Err(_) => serde_json::from_slice(payload),
     }
 }
 
 /// The CRC in a line's mark.
-pub(super) fn crc(found: &Found, bytes: &[u8]) -> u32 {
+pub(crate) fn crc(found: &Found, bytes: &[u8]) -> u32 {
     match found.seal {
         Some(Seal { crc, .. }) => crc,
         None => crc32fast::hash(bytes.get(found.text.clone()).unwrap_or_default()),

@@ -7,32 +7,107 @@ use crate::{format::verdict::Verdict, judge::Found, neighbours::Neighbours, scan
 
 /// The walk over one segment, from a boundary to its end.
 #[derive(Debug)]
-pub(super) struct Walk {
-    pub(super) segment: Segment,
-    pub(super) lines: Scanner,
+pub(crate) struct Walk {
+    pub(crate) segment: Segment,
+    pub(crate) lines: Scanner,
     /// A second walk, in front of the first by no more than one batch.
     ahead: Scanner,
     batch: Option<Batch>,
+    /// Whether the line to be read next begins a batch whose end is not there yet.
+    pub(crate) awaits_batch: bool,
     /// How many lines were met, if all from the file's first one on were.
-    pub(super) number: Option<u64>,
+    pub(crate) number: Option<u64>,
     /// Just past the last line met; in front of bytes that are torn.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     line_bytes_max: u64,
     neighbours: Neighbours,
 }
 
 impl Walk {
-    pub(super) fn new(segment: Segment, offset: u64, line_bytes_max: u64) -> Walk {
+    pub(crate) fn new(segment: Segment, offset: u64, line_bytes_max: u64) -> Walk {
         let lines = Scanner::new(offset, segment.end, line_bytes_max);
         let ahead = Scanner::new(offset, segment.end, line_bytes_max);
-        Walk { segment, lines, ahead, batch: None, number: (offset == 0).then_some(0), offset, line_bytes_max, neighbours: Neighbours::default() }
+        Walk {
+            segment,
+            lines,
+            ahead,
+            batch: None,
+            awaits_batch: false,
+            number: (offset == 0).then_some(0),
+            offset,
+            line_bytes_max,
+            neighbours: Neighbours::default(),
+        }
+    }
+
+    /// The next line that nothing appended later can change; `None` where the rest of what there is now is not finished.
+    ///
+    /// Bytes that are unfinished are forgotten: a rollback may cut them, and others come in their place. So a line is read in one go with its
+    /// LF, and a batch again once its end was seen; what looks corrupt is looked at twice.
+    pub(crate) fn next_finished(&mut self) -> io::Result<Option<Found>> {
+        self.awaits_batch = false;
+        loop {
+            let Some(span) = self.lines.next(&self.segment.file)? else { return Ok(None) };
+            if !span.terminated {
+                self.lines.seek(span.start);
+                return Ok(None);
+            }
+            let found = Found::of(span, self.lines.bytes());
+            let begins_batch = match found.seal {
+                Some(seal) if self.batch.as_ref().is_none_or(|batch| !batch.has(&seal)) => {
+                    self.batch = None;
+                    seal.more > 0
+                }
+                _ => false,
+            };
+            let is_doubtful = matches!(found.verdict, Verdict::Corrupt(_)) && !span.too_long;
+            if begins_batch || is_doubtful {
+                let seen = crc32fast::hash(self.lines.bytes());
+                if let Some(seal) = found.seal.filter(|_| begins_batch) {
+                    let looked = Batch::look_ahead(&self.segment.file, &mut self.ahead, &found, seal, self.line_bytes_max);
+                    let batch = looked.inspect_err(|_| self.lines.seek(span.start))?;
+                    if batch.is_unfinished {
+                        self.awaits_batch = true;
+                        self.lines.seek(span.start);
+                        return Ok(None);
+                    }
+                    self.batch = Some(batch);
+                }
+                self.lines.seek(span.start);
+                let again = self.lines.next(&self.segment.file)?;
+                if again != Some(span) || crc32fast::hash(self.lines.bytes()) != seen {
+                    self.batch = None;
+                    self.lines.seek(span.start);
+                    continue;
+                }
+            }
+            let is_whole = match &self.batch {
+                Some(batch) if begins_batch => batch.is_whole,
+                _ => self.is_of_whole_batch(&found)?,
+            };
+            return Ok(Some(self.judged(found, is_whole)));
+        }
+    }
+
+    /// Reads on to a later end: the file has grown.
+    pub(crate) fn extend_to(&mut self, end: u64) {
+        self.segment.end = self.segment.end.max(end);
+        self.lines.extend_to(end);
+        self.ahead.extend_to(end);
     }
 
     /// The next line; its bytes are in `lines`. After an error the same line is tried again.
-    pub(super) fn next(&mut self) -> io::Result<Option<Found>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Found>> {
         let Some(span) = self.lines.next(&self.segment.file)? else { return Ok(None) };
-        let mut found = Found::of(span, self.lines.bytes());
-        if !self.is_of_whole_batch(&found).inspect_err(|_| self.lines.seek(span.start))? {
+        let found = Found::of(span, self.lines.bytes());
+        let is_whole = self.is_of_whole_batch(&found).inspect_err(|_| self.lines.seek(span.start))?;
+        Ok(Some(self.judged(found, is_whole)))
+    }
+
+    /// Judges a line by what is around it, and goes behind it.
+    fn judged(&mut self, mut found: Found, is_whole: bool) -> Found {
+        let span = found.span;
+        if !is_whole {
             found.verdict = Verdict::Torn;
         }
         self.neighbours.learn(&found, self.lines.bytes());
@@ -42,7 +117,7 @@ impl Walk {
         let is_torn_tail = found.verdict == Verdict::Torn && !span.terminated;
         self.offset = if is_torn_tail { span.start } else { found.end() };
         self.number = self.number.map(|number| number + 1);
-        Ok(Some(found))
+        found
     }
 
     /// Whether a line stands alone, or in a batch of which all is there. A batch ends with the first sealed line that is none of its own.

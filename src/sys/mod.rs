@@ -154,6 +154,12 @@ macro_rules! on_file {
 }
 
 impl Disk {
+    /// Whether what happens on it is known to the system.
+    #[cfg(feature = "notify")]
+    pub(crate) fn is_real(&self) -> bool {
+        on_disk!(self, true, _sim => false)
+    }
+
     /// What the path names, links not followed; `None` if nothing.
     pub(crate) fn kind(&self, path: &Path) -> io::Result<Option<FileKind>> {
         on_disk!(self, dir::kind(path), sim => sim.kind(path))
@@ -200,6 +206,11 @@ impl Disk {
 
     pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
         on_disk!(self, replace::remove_file(path), sim => sim.remove_file(path))
+    }
+
+    /// Tells one disk from another in this process; all clones of a disk are the same.
+    pub(crate) fn key(&self) -> usize {
+        on_disk!(self, 0, sim => sim.key())
     }
 
     /// Creates a directory that only its owner may use; fails if the name is taken.

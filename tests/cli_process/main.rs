@@ -12,6 +12,7 @@
 )]
 
 mod corpus;
+mod follow;
 mod full_disk;
 mod killed;
 mod lines;

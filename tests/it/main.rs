@@ -15,6 +15,8 @@ mod append;
 mod compressed;
 #[cfg(feature = "sim")]
 mod durability;
+#[cfg(feature = "sim")]
+mod follow;
 #[cfg(all(feature = "sim", feature = "tokio"))]
 mod group_commit;
 #[cfg(feature = "sim")]
@@ -26,6 +28,8 @@ mod reader;
 mod regressions;
 mod repair;
 mod rotate;
+#[cfg(feature = "sim")]
+mod snapshot;
 mod support;
 mod undo;
 mod verify;

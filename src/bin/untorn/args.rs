@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, completions, repair, seal, stat, tail, verify},
+    cmd::{append, cat, checkpoint, completions, repair, seal, stat, tail, verify},
     exit, say,
 };
 
@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Stat(stat::Args),
     Seal(seal::Seal),
     Unseal(seal::Unseal),
+    Checkpoint(checkpoint::Args),
     Completions(completions::Completions),
     Man(completions::Man),
 }

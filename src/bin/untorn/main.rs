@@ -8,6 +8,7 @@ mod cmd;
 mod compressed;
 mod exit;
 mod finding;
+mod following;
 mod input;
 mod interrupt;
 mod journals;

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use crate::exit::Stop;
@@ -41,6 +42,13 @@ impl Output {
     pub(crate) fn flush(&mut self) -> Result<(), Stop> {
         self.0.flush().map_err(stop)
     }
+}
+
+/// Whether the other end of a pipe is closed. Who writes rarely learns of it late otherwise.
+pub(crate) fn is_unread() -> bool {
+    let stdout = io::stdout();
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    poll(&mut polled, Some(&Timespec::default())).is_ok() && polled.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }
 
 fn stop(error: io::Error) -> Stop {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Serialize, de::IgnoredAny};
-use untorn::{Code, Damage, Line, ReadOptions, Reader, Verdict};
+use untorn::{Code, Damage, Line, Mark, ReadOptions, Reader, Verdict};
 
 use crate::{
     exit::{Exit, Stop},
@@ -33,14 +33,22 @@ pub(crate) enum Form {
     Json,
 }
 
+/// What is told with each record.
 #[derive(Serialize)]
-struct Printed<'a> {
+pub(crate) struct Printed<'a> {
     schema: &'static str,
     path: &'a str,
     seq: Option<u64>,
     segment: u64,
     offset: u64,
     len: u64,
+}
+
+impl Printed<'_> {
+    pub(crate) fn of<'a>(path: &'a str, mark: &Mark) -> Printed<'a> {
+        let (segment, offset) = (mark.start.segment, mark.start.offset);
+        Printed { schema: "untorn.record.v1", path, seq: mark.seq, segment, offset, len: mark.end.offset - offset }
+    }
 }
 
 /// Prints the records of all files, one file after the other; the highest exit status wins.
@@ -135,7 +143,7 @@ impl Records<'_> {
 }
 
 /// A good CRC says that a payload is as it was sealed, not that whoever sealed it was honest: unparsed, it could end the object around it.
-fn is_json(payload: &[u8]) -> bool {
+pub(crate) fn is_json(payload: &[u8]) -> bool {
     str::from_utf8(payload).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
@@ -145,11 +153,9 @@ fn print_record(source: &Source, line: &mut Line<'_>, form: Form, output: &mut O
         Form::Payload => line.payload().map_or(Ok(()), |payload| output.line(payload)),
         Form::Json => {
             let mark = line.mark();
-            let (segment, offset) = (mark.start.segment, mark.start.offset);
-            let len = mark.end.offset - offset;
             let path = source.name(line.path()).to_string_lossy().into_owned();
             let Some(payload) = line.payload() else { return Ok(()) };
-            output.json_with_payload(&Printed { schema: "untorn.record.v1", path: &path, seq: mark.seq, segment, offset, len }, payload)
+            output.json_with_payload(&Printed::of(&path, &mark), payload)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 pub(crate) mod cat;
+pub(crate) mod checkpoint;
 pub(crate) mod completions;
 pub(crate) mod repair;
 pub(crate) mod seal;
@@ -15,6 +16,7 @@ pub(crate) fn run(command: &Command) -> Exit {
     let outcome = match command {
         Command::Append(args) => append::run(args),
         Command::Cat(args) => cat::run(args),
+        Command::Checkpoint(args) => checkpoint::run(args),
         Command::Repair(args) => repair::run(args),
         Command::Stat(args) => stat::run(args),
         Command::Seal(args) => seal::seal(args),
