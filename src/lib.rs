@@ -110,6 +110,7 @@
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
+//! | What does an append cost, and what to choose when? | [`docs::cost`] |
 //! | How do many threads or tasks append? | [`SharedWriter`] and `AsyncWriter`; `src/group_commit/` |
 //! | What if a write fails halfway? | [`Rollback`], `src/rollback.rs` |
 //! | What if a sync fails? | [`Writer::reopen`], `src/writer/reopen.rs` |
@@ -117,6 +118,7 @@
 //! | What does a repair change, and how? | [`RepairPlan`], `src/repair.rs`; `src/swap.rs` for a file that is replaced |
 //! | Where do removed bytes go, and how do they come back? | `src/quarantine.rs`; [`undo_repair`], `src/undo.rs` |
 //! | How does a segment become an archived one? | [`rotate`](fn@rotate), `src/rotate.rs` |
+//! | How do old records leave the active segment, and the disk? | [`archive`](fn@archive), `src/archive.rs`; [`prune`](fn@prune), `src/prune.rs`; [`Scopes`] for loops |
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
@@ -157,13 +159,16 @@ compile_error!("untorn is built for Linux so far: locks, presence and durability
 
 mod active;
 mod append;
+mod archive;
 #[cfg(feature = "tokio")]
 mod async_writer;
 mod checkpoint;
 #[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
+mod consumer;
 mod damage;
+pub mod docs;
 mod edits;
 mod encode;
 mod error;
@@ -180,6 +185,7 @@ mod neighbours;
 mod opening;
 mod others;
 mod position;
+mod prune;
 mod quarantine;
 mod reader;
 mod repair;
@@ -188,6 +194,7 @@ mod rollback;
 mod rotate;
 mod salvage;
 mod scan;
+mod scopes;
 mod seeded;
 mod seek;
 mod segment;
@@ -207,9 +214,11 @@ pub mod internals;
 #[cfg(feature = "sim")]
 pub use sys::sim;
 
+pub use archive::{Archived, Before};
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
 pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
+pub use consumer::{Consumer, ConsumerOptions, Delivery, Source, Ticket};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
 pub use error::{Error, ErrorKind, Left, Result};
@@ -224,18 +233,20 @@ pub use lock::{Lock, LockWait};
 pub use opening::Opening;
 pub use others::{lock_holder, strangers};
 pub use position::{Appended, Mark, Position};
+pub use prune::{Consumers, Keep, Pruned, PrunedSegment};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use rotate::Rotated;
+pub use scopes::Scopes;
 pub use shared_writer::SharedWriter;
 pub use snapshot::{RestoredState, SNAPSHOT_BYTES_MAX_DEFAULT, Snapshot, SnapshotInfo, SnapshotObserver, inspect_snapshot};
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};
 pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
-pub use writer::{Durability, Format, Options, Writer, rotate};
+pub use writer::{Durability, Format, Options, Writer, archive, plan_archive, prune, rotate};
 
 /// The examples of the README are run with the tests.
 #[cfg(doctest)]

@@ -116,6 +116,25 @@ impl Segments {
         Ok(segments)
     }
 
+    pub(crate) fn sync_dir(&self) -> io::Result<()> {
+        self.place.dir.sync()
+    }
+
+    /// The active segment; `None` in the middle of a rotation.
+    pub(crate) fn active(&self) -> Option<&Segment> {
+        self.active.as_ref()
+    }
+
+    /// The archived segments, ascending.
+    pub(crate) fn archived(&self) -> &[ArchivedName] {
+        &self.archived
+    }
+
+    /// The path of one of them.
+    pub(crate) fn path_of(&self, archived: ArchivedName) -> PathBuf {
+        self.place.path_of(archived)
+    }
+
     /// Where the active segment's positions are counted from.
     pub(crate) fn active_origin(&self) -> Origin {
         self.active.as_ref().map_or(Origin { segment: self.active_number(), start: 0 }, Segment::origin)

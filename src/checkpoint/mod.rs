@@ -7,13 +7,10 @@
 //! [`store`] keeps checkpoints in a directory, [`assign`] finds out which file each of them belongs to by now, and [`needed`] what the consumers
 //! of a directory still need of a journal.
 
-#[allow(dead_code, reason = "consumers of directories are its users")]
 pub(crate) mod assign;
 pub(crate) mod identity;
-#[allow(dead_code, reason = "prune is its user")]
 pub(crate) mod needed;
 mod restore;
-#[allow(dead_code, reason = "consumers are its users")]
 pub(crate) mod store;
 pub(crate) mod written;
 

@@ -205,6 +205,11 @@ impl Store {
         replaced
     }
 
+    /// Lets another process use the name. Saving claims it again.
+    pub(crate) fn release(&mut self) {
+        self.lock = None;
+    }
+
     /// Of the state saved last, or found; 0 if there is none.
     pub(crate) fn generation(&self) -> u64 {
         self.generation

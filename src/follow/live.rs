@@ -75,6 +75,11 @@ impl Live {
         self.seen.saturating_sub(self.walk.offset)
     }
 
+    /// Where the file ended when it was last looked at.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// From now on what is unfinished is given as it is: nothing will be appended any more.
     pub(super) fn finish(&mut self) {
         self.is_final = true;

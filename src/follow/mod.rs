@@ -8,7 +8,7 @@ pub(crate) mod event;
 pub(crate) mod live;
 #[cfg(feature = "notify")]
 pub(crate) mod notice;
-mod options;
+pub(crate) mod options;
 #[cfg(feature = "tokio")]
 pub(crate) mod pump;
 pub(crate) mod pursuit;
@@ -39,6 +39,7 @@ use crate::{
     segment::Segments,
     sys::Disk,
 };
+pub(crate) use options::POLL_EVERY_DEFAULT;
 
 /// After the time to wait is over, so many steps are still taken if each has brought the next record nearer.
 const LATE_STEPS_MAX: u32 = 1000;

@@ -70,6 +70,8 @@ pub(crate) struct Pursuit {
     /// Records with a smaller number are not wanted.
     from_seq: Option<u64>,
     events: VecDeque<FollowEvent>,
+    /// How often reading began anew without the last record.
+    resets: u64,
     line_bytes_max: u64,
 }
 
@@ -89,7 +91,7 @@ impl Pursuit {
         let live = live(segment, offset, line_bytes_max)?;
         let target = target(disk, path);
         let (disk, path, events) = (disk.clone(), path.to_owned(), VecDeque::new());
-        Ok(Pursuit { disk, path, target, segments, live, id, stage: Stage::Reading, restored, last, from_seq, events, line_bytes_max })
+        Ok(Pursuit { disk, path, target, segments, live, id, stage: Stage::Reading, restored, last, from_seq, events, resets: 0, line_bytes_max })
     }
 
     /// Just past the last line met.
@@ -100,6 +102,21 @@ impl Pursuit {
     /// The last record met, whether it was given or stood before the place where reading began.
     pub(crate) fn last(&self) -> Option<Mark> {
         self.last
+    }
+
+    /// How often reading began anew where the last record was not found: records that were given may come again.
+    pub(crate) fn resets(&self) -> u64 {
+        self.resets
+    }
+
+    /// Whether the file being read is the one that the path named when it was last looked at, and all of it is told.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.stage == Stage::Reading && self.events.is_empty() && !self.live.is_final() && !self.is_archived()
+    }
+
+    /// The file being read, and how long it was when it was last looked at.
+    pub(crate) fn looked(&self) -> (FileId, u64) {
+        (self.id, self.live.seen())
     }
 
     /// The segment being read.
@@ -276,6 +293,7 @@ impl Pursuit {
             Err(error) if error.is_missing() => {
                 // Cut after it was deleted. It is read on from its new end, where a stranger may still append.
                 let segment = Segment { start: 0, ..self.segment().clone() };
+                self.resets += 1;
                 self.events.push_back(FollowEvent::Truncated { read, from: 0 });
                 self.live = live(segment, 0, self.line_bytes_max)?;
                 return Ok(Step::Busy);
@@ -302,7 +320,7 @@ impl Pursuit {
 
     /// Where reading goes on in files that may be others: behind the last record, if that is there, else where the segment being read began. The
     /// last value says which.
-    fn resume_in(&self, segments: &Segments, last: Option<Mark>) -> Result<(Segment, u64, bool)> {
+    fn resume_in(&mut self, segments: &Segments, last: Option<Mark>) -> Result<(Segment, u64, bool)> {
         if let Some(last) = last {
             match start::find(segments, &Start::After(last), self.line_bytes_max) {
                 Ok(Started { segment, offset, .. }) => return Ok((segment, offset, true)),
@@ -316,7 +334,9 @@ impl Pursuit {
             None => segments.oldest()?,
         };
         let offset = segment.start;
-        Ok((segment, offset, last.is_none() && self.live.walk.offset == self.segment().start))
+        let is_unread = last.is_none() && self.live.walk.offset == self.segment().start;
+        self.resets += u64::from(!is_unread);
+        Ok((segment, offset, is_unread))
     }
 
     fn enter(&mut self, segments: Segments, segment: Segment, offset: u64) -> Result<Step> {

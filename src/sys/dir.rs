@@ -26,6 +26,17 @@ pub(super) fn kind(path: &Path) -> io::Result<Option<FileKind>> {
     }
 }
 
+pub(super) fn look(path: &Path) -> io::Result<Option<(FileId, u64)>> {
+    match rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE) {
+        Ok(found) => {
+            let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
+            Ok(Some((FileId { device, inode: found.stx_ino }, found.stx_size)))
+        }
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) fn create(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(path)
 }

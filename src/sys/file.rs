@@ -75,6 +75,11 @@ impl RealFile {
         Some(born.elapsed().unwrap_or_default())
     }
 
+    pub(super) fn unchanged_for(&self) -> Option<Duration> {
+        let changed = self.0.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        Some(changed.elapsed().unwrap_or_default())
+    }
+
     pub(super) fn links(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.nlink())
     }

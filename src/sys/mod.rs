@@ -218,6 +218,11 @@ impl Disk {
         on_disk!(self, dir::create(path), sim => sim.create_dir(path))
     }
 
+    /// Which file the path names, links followed, and how many bytes it has; `None` if nothing. Leaves the file's times alone.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        on_disk!(self, dir::look(path), sim => sim.look(path))
+    }
+
     /// The one absolute path of what is there, every link followed.
     pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         on_disk!(self, std::fs::canonicalize(path), sim => sim.canonical(path))
@@ -287,6 +292,15 @@ impl File {
     pub(crate) fn age(&self) -> Option<Duration> {
         match self {
             File::Real(file) => file.age(),
+            #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
+            _ => None,
+        }
+    }
+
+    /// How long the bytes of the file have not been changed; `None` if the system does not tell.
+    pub(crate) fn unchanged_for(&self) -> Option<Duration> {
+        match self {
+            File::Real(file) => file.unchanged_for(),
             #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
             _ => None,
         }

@@ -11,8 +11,11 @@
 )]
 
 mod append;
+mod archive;
 #[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
 mod compressed;
+#[cfg(feature = "sim")]
+mod consumer;
 #[cfg(feature = "sim")]
 mod durability;
 #[cfg(feature = "sim")]
@@ -23,11 +26,13 @@ mod group_commit;
 mod hostile;
 mod lock;
 mod open;
+mod prune;
 mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
 mod rotate;
+mod scopes;
 #[cfg(feature = "sim")]
 mod snapshot;
 mod support;

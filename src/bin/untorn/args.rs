@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, checkpoint, completions, repair, seal, stat, tail, verify},
+    cmd::{append, cat, checkpoint, completions, repair, seal, snapshot, stat, tail, verify},
     exit, say,
 };
 
@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Seal(seal::Seal),
     Unseal(seal::Unseal),
     Checkpoint(checkpoint::Args),
+    Snapshot(snapshot::Args),
     Completions(completions::Completions),
     Man(completions::Man),
 }

@@ -8,6 +8,8 @@ use std::{fmt, ops::Range, path::PathBuf};
 pub enum OpKind {
     /// Asks what a path names.
     PathKind,
+    /// Asks which file a path names, and how long that is.
+    Look,
     /// Reads the target of a link.
     ReadLink,
     /// Opens a file to append.

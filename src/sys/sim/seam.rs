@@ -132,6 +132,15 @@ impl SimDisk {
         self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, super::content::Content::new_dir()).map(drop))
     }
 
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+        self.op(Op::new(OpKind::Look, path), |state, _| {
+            let path = state.content.follow(path)?;
+            let Some(id) = state.id_at(&path) else { return Ok(None) };
+            let number = state.content.find(&path)?;
+            Ok(Some((id, state.content.inode(number)?.live().len() as u64)))
+        })
+    }
+
     /// Links are followed at the end of a path only, as everywhere on this disk.
     pub(crate) fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         self.op(Op::new(OpKind::Canonical, path), |state, _| {

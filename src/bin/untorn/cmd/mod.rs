@@ -6,6 +6,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod completions;
 pub(crate) mod repair;
 pub(crate) mod seal;
+pub(crate) mod snapshot;
 pub(crate) mod stat;
 pub(crate) mod tail;
 pub(crate) mod verify;
@@ -21,6 +22,7 @@ pub(crate) fn run(command: &Command) -> Exit {
         Command::Stat(args) => stat::run(args),
         Command::Seal(args) => seal::seal(args),
         Command::Unseal(args) => seal::unseal(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Completions(args) => completions::completions(args),
         Command::Man(args) => completions::man(args),
         Command::Tail(args) => tail::run(args),

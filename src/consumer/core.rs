@@ -1,0 +1,373 @@
+//! The consumer's work, one step at a time: sources in turn, records in flight, saving.
+//!
+//! Each source gives a bounded number of records before it is the next one's turn, so that a long one delays no other. A pass in which nothing was
+//! found looks at all sources whose file is open, and at some of the parked ones, so that it costs the same however many there are.
+//!
+//! Saving makes the records durable first, then the checkpoint. Crash before: the old checkpoint, and the records behind it come again. Crash after:
+//! the new one. What cannot be made durable is not saved as acknowledged; the other sources are.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Delivery, Source,
+    directory::Directory,
+    ledger::{Acknowledged, Ledger},
+    options::ConsumerOptions,
+    source::{Tap, Tapped},
+};
+#[cfg(feature = "notify")]
+use crate::follow::notice::Notice;
+use crate::{
+    checkpoint::{
+        Checkpoint, Restored, SourceState, assign, identity,
+        store::{Store, Stored},
+    },
+    error::{Attempt, Error, ErrorKind, Result},
+    follow::{FollowEvent, event::Followed, stop::Bell},
+};
+
+/// So many records a source gives in its turn.
+const TURN: usize = 64;
+
+/// So many files are kept open by sources that have nothing new.
+const OPEN_MAX: usize = 128;
+
+/// So many parked sources are looked at in one pass.
+const LOOKS_MAX: usize = 1000;
+
+#[derive(Debug)]
+pub(super) struct Core {
+    options: ConsumerOptions,
+    pub(super) bell: Arc<Bell>,
+    pub(super) ledger: Arc<Ledger>,
+    store: Store,
+    directories: Vec<Directory>,
+    taps: Vec<Tap>,
+    /// How many of them have their file open.
+    open: usize,
+    /// The canonical paths of the sources.
+    known: HashSet<PathBuf>,
+    /// What is saved; first that of the sources, in their order.
+    states: Vec<Saved>,
+    /// What was saved of sources that are none now.
+    others: Vec<SourceState>,
+    is_damaged: bool,
+    waiting: VecDeque<Delivery>,
+    pass: Pass,
+    is_stalled: bool,
+    /// When it is saved next.
+    due: Instant,
+}
+
+/// One source as it was saved last.
+#[derive(Debug, Default)]
+struct Saved {
+    state: Option<SourceState>,
+    acknowledged: Acknowledged,
+}
+
+/// A pass through the sources.
+#[derive(Debug, Default)]
+struct Pass {
+    at: usize,
+    /// How many records the source at hand has given in its turn.
+    given: usize,
+    /// How many sources in a row had nothing new.
+    idle: usize,
+    looks: usize,
+}
+
+pub(super) enum Stepped {
+    Given(Delivery),
+    Busy,
+    Idle,
+}
+
+impl Core {
+    pub(super) fn open(options: ConsumerOptions) -> Result<Core> {
+        let (store, stored) = Store::open(&options.disk, &options.checkpoints, &options.name)?;
+        let bell = Arc::new(Bell::default());
+        let ledger = Arc::new(Ledger::new(Arc::clone(&bell)));
+        let directories = options.directories.iter().map(|(path, suffixes)| Directory::new(path.clone(), suffixes.clone())).collect();
+        let mut core = Core {
+            bell,
+            ledger,
+            store,
+            directories,
+            taps: Vec::new(),
+            open: 0,
+            known: HashSet::new(),
+            states: Vec::new(),
+            others: stored.sources().to_vec(),
+            is_damaged: matches!(stored, Stored::Damaged(_)),
+            waiting: VecDeque::new(),
+            pass: Pass::default(),
+            is_stalled: false,
+            due: Instant::now() + options.save_every,
+            options,
+        };
+        let mut journals = core.options.files.clone();
+        journals.extend(core.list()?);
+        let is_previous = matches!(stored, Stored::Previous(..));
+        core.add(journals)?;
+        if is_previous {
+            let of_each = core.taps.iter().map(|tap| Delivery::Restored(tap.source.clone(), Restored::PreviousUsed));
+            core.waiting.extend(of_each);
+        }
+        // A source that is no longer there is told, not forgotten.
+        for other in &core.others {
+            if let Some(path) = other.checkpoint.path()
+                && core.options.disk.look(path).is_ok_and(|found| found.is_none())
+            {
+                core.waiting.push_back(Delivery::Event(Source::new(path), FollowEvent::Deleted));
+            }
+        }
+        Ok(core)
+    }
+
+    fn list(&mut self) -> Result<Vec<PathBuf>> {
+        let mut journals = Vec::new();
+        for directory in &mut self.directories {
+            journals.extend(directory.journals(&self.options.disk, self.options.poll_every)?);
+        }
+        Ok(journals)
+    }
+
+    /// Adds those of the journals that are no sources yet, each with what was saved of it.
+    fn add(&mut self, journals: Vec<PathBuf>) -> Result<()> {
+        let disk = self.options.disk.clone();
+        let known = &mut self.known;
+        let new: Vec<PathBuf> = journals.into_iter().filter(|path| known.insert(identity::canonical(&disk, path))).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let stored: Vec<&Checkpoint> = self.others.iter().map(|state| &state.checkpoint).collect();
+        let assigned = assign::assign(&disk, &stored, &new, self.options.line_bytes_max)?;
+        let mut others: Vec<Option<SourceState>> = std::mem::take(&mut self.others).into_iter().map(Some).collect();
+        for (path, index) in new.into_iter().zip(assigned) {
+            let state = index.and_then(|index| others.get_mut(index)?.take());
+            let checkpoint = state.as_ref().map(|state| state.checkpoint.clone());
+            self.ledger.add();
+            self.taps.push(Tap::new(Source::new(&path), checkpoint, self.options.line_bytes_max));
+            self.states.push(Saved { state, acknowledged: Acknowledged::default() });
+        }
+        self.others = others.into_iter().flatten().collect();
+        Ok(())
+    }
+
+    /// Does a little.
+    pub(super) fn step(&mut self) -> Result<Stepped> {
+        if let Some(delivery) = self.waiting.pop_front() {
+            return Ok(Stepped::Given(delivery));
+        }
+        if Instant::now() >= self.due
+            && let Err(error) = self.save()
+        {
+            return Ok(Stepped::Given(Delivery::SaveFailed(error)));
+        }
+        if let Some(delivery) = self.again()? {
+            return Ok(Stepped::Given(delivery));
+        }
+        if let Some(in_flight) = self.ledger.at_least(self.options.records_max, self.options.bytes_max) {
+            if std::mem::replace(&mut self.is_stalled, true) {
+                return Ok(Stepped::Idle);
+            }
+            let Some((source, oldest)) = self.ledger.oldest() else { return Ok(Stepped::Busy) };
+            let event = FollowEvent::Stalled { oldest, records: in_flight.records, bytes: in_flight.bytes };
+            let source = self.taps.get(source).map(|tap| tap.source.clone());
+            return Ok(source.map_or(Stepped::Busy, |source| Stepped::Given(Delivery::Event(source, event))));
+        }
+        self.is_stalled = false;
+        self.turn()
+    }
+
+    /// A record that was released.
+    fn again(&mut self) -> Result<Option<Delivery>> {
+        while let Some((mark, ticket)) = self.ledger.released() {
+            let Some(tap) = self.taps.get(Ledger::source_of(&ticket)) else { continue };
+            match tap.record(&self.options.disk, &mark) {
+                Ok(Some(record)) => return Ok(Some(Delivery::Record(tap.source.clone(), record, ticket))),
+                // It is gone. Its source will be found changed.
+                Ok(None) => ticket.hold(),
+                Err(error) => {
+                    self.ledger.again(&ticket);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// One step of the source whose turn it is.
+    fn turn(&mut self) -> Result<Stepped> {
+        if self.pass.idle >= self.taps.len() || self.pass.looks >= LOOKS_MAX {
+            self.pass.idle = 0;
+            self.pass.looks = 0;
+            let found = self.list()?;
+            let sources = self.taps.len();
+            self.add(found)?;
+            return Ok(if self.taps.len() > sources { Stepped::Busy } else { Stepped::Idle });
+        }
+        let at = self.pass.at % self.taps.len();
+        let Some(tap) = self.taps.get_mut(at) else { return Ok(Stepped::Idle) };
+        self.pass.looks += usize::from(tap.is_parked());
+        let source = tap.source.clone();
+        let was_open = tap.is_open();
+        let stepped = tap.step(&self.options.disk);
+        match (was_open, tap.is_open()) {
+            (false, true) => self.open += 1,
+            (true, false) => self.open -= 1,
+            _ => {}
+        }
+        let tapped = match stepped {
+            Ok(tapped) => tapped,
+            Err(error) => {
+                let is_news = tap.is_news(&error);
+                self.pass_on(true);
+                return if is_news { Err(error) } else { Ok(Stepped::Busy) };
+            }
+        };
+        let delivery = match tapped {
+            Tapped::Followed(Followed::Record(record)) => {
+                let ticket = self.ledger.deliver(at, record.mark, record.value.bytes_kept());
+                Delivery::Record(source, record, ticket)
+            }
+            Tapped::Followed(Followed::Event(event)) => Delivery::Event(source, event),
+            Tapped::Begun(restored, acknowledged, is_new_generation) => {
+                self.begin(at, acknowledged, is_new_generation);
+                let restored = if self.is_damaged && restored == Restored::New { Restored::Damaged } else { restored };
+                Delivery::Restored(source, restored)
+            }
+            Tapped::Reset(event) => {
+                self.ledger.reset(at);
+                match event {
+                    Some(event) => Delivery::Event(source, event),
+                    None => return Ok(Stepped::Busy),
+                }
+            }
+            Tapped::Busy => {
+                self.count();
+                return Ok(Stepped::Busy);
+            }
+            Tapped::Idle => {
+                self.park(at);
+                self.pass_on(true);
+                return Ok(Stepped::Busy);
+            }
+        };
+        self.count();
+        Ok(Stepped::Given(delivery))
+    }
+
+    /// Counts what the source at hand has had of its turn.
+    fn count(&mut self) {
+        self.pass.idle = 0;
+        self.pass.given += 1;
+        if self.pass.given >= TURN {
+            self.pass_on(false);
+        }
+    }
+
+    fn pass_on(&mut self, is_idle: bool) {
+        self.pass.at = (self.pass.at + 1) % self.taps.len().max(1);
+        self.pass.given = 0;
+        self.pass.idle = if is_idle { self.pass.idle + 1 } else { 0 };
+    }
+
+    fn begin(&mut self, at: usize, acknowledged: Option<crate::Mark>, is_new_generation: bool) {
+        let Some(saved) = self.states.get_mut(at) else { return };
+        let (generation, rejected) = saved.state.as_ref().map_or((0, 0), |state| (state.checkpoint.generation(), state.rejected));
+        let begun = generation.saturating_add(u64::from(is_new_generation));
+        self.ledger.begin(at, begun, acknowledged, rejected);
+        saved.acknowledged = Acknowledged { generation: begun, watermark: acknowledged, rejected };
+    }
+
+    /// Closes the file of a source that has nothing new, if many are open.
+    fn park(&mut self, at: usize) {
+        let Some(tap) = self.taps.get_mut(at).filter(|tap| self.open > OPEN_MAX && tap.is_open()) else { return };
+        if let Err(error) = tap.park(&self.options.disk) {
+            tracing::debug!(%error, "a source that has nothing new stays open");
+        }
+        self.open -= usize::from(!tap.is_open());
+    }
+
+    /// Saves how far all sources are acknowledged, if that has changed. Whether it succeeds or not, the next try is due one interval later.
+    pub(super) fn save(&mut self) -> Result<()> {
+        self.due = Instant::now() + self.options.save_every;
+        let mut failed = None;
+        let mut next: Vec<Option<(SourceState, Acknowledged)>> = Vec::new();
+        for (at, (tap, saved)) in self.taps.iter_mut().zip(&self.states).enumerate() {
+            let acknowledged = self.ledger.acknowledged(at);
+            if acknowledged == saved.acknowledged {
+                next.push(None);
+                continue;
+            }
+            // Crash here: the records are durable, the checkpoint is the old one. They come again.
+            match tap.secure(&self.options.disk, acknowledged.watermark.as_ref()) {
+                Ok(identity) => {
+                    let checkpoint = Checkpoint::of(&identity, acknowledged.watermark, acknowledged.generation);
+                    let state = SourceState::new(checkpoint, acknowledged.rejected);
+                    next.push(Some((state, acknowledged)));
+                }
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    next.push(None);
+                }
+            }
+        }
+        if next.iter().any(Option::is_some) {
+            let saved = self.states.iter().zip(&next).filter_map(|(saved, next)| {
+                let mut state = saved.state.clone();
+                if let Some((next, _)) = next {
+                    match &mut state {
+                        Some(state) => state.advance(next.clone()),
+                        None => state = Some(next.clone()),
+                    }
+                }
+                state
+            });
+            let all: Vec<SourceState> = saved.chain(self.others.iter().cloned()).collect();
+            self.store.save(&all)?;
+            for (saved, next) in self.states.iter_mut().zip(next) {
+                let Some((next, acknowledged)) = next else { continue };
+                match &mut saved.state {
+                    Some(state) => state.advance(next),
+                    None => saved.state = Some(next),
+                }
+                saved.acknowledged = acknowledged;
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn poll_every(&self) -> Duration {
+        self.options.poll_every
+    }
+
+    /// Watches the directories that the sources are in.
+    #[cfg(feature = "notify")]
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        let of_files = self.options.files.iter().map(|file| file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        let dirs: HashSet<&Path> = of_files.chain(self.options.directories.iter().map(|(dir, _)| dir.as_path())).collect();
+        dirs.into_iter().filter_map(|dir| Notice::of_dir(&self.options.disk, dir, &self.bell)).collect()
+    }
+
+    /// Lets another process use the name.
+    pub(super) fn release(&mut self) {
+        self.store.release();
+    }
+
+    /// When it is saved next.
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    pub(super) fn closed(&self) -> Error {
+        Error::new(ErrorKind::Closed, Attempt::Follow).detail("it was stopped")
+    }
+}

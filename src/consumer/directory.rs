@@ -1,0 +1,87 @@
+//! The journals of a directory: found by the ends of their names, new ones as they appear.
+
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::{Attempt, Error, Result},
+    format::name,
+    sys::Disk,
+};
+
+/// Listing takes no more than this part of the time.
+const SHARE: u32 = 100;
+
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    suffixes: Vec<String>,
+    /// When it is listed next.
+    due: Instant,
+}
+
+impl Directory {
+    pub(super) fn new(path: PathBuf, suffixes: Vec<String>) -> Directory {
+        Directory { path, suffixes, due: Instant::now() }
+    }
+
+    /// The journals that are there, if it is time to look.
+    pub(super) fn journals(&mut self, disk: &Disk, every: Duration) -> Result<Vec<PathBuf>> {
+        let started = Instant::now();
+        if started < self.due {
+            return Ok(Vec::new());
+        }
+        let listed = disk.open_dir(&self.path).and_then(|dir| dir.names());
+        self.due = Instant::now() + every.max(started.elapsed() * SHARE);
+        let names = match listed {
+            Ok(names) => names,
+            // It may be created later.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io(Attempt::List, &self.path, error)),
+        };
+        let journals: BTreeSet<OsString> = names.iter().filter(|name| self.has_suffix(name)).map(|name| journal_of(name)).collect();
+        Ok(journals.into_iter().map(|name| self.path.join(name)).collect())
+    }
+
+    fn has_suffix(&self, name: &OsStr) -> bool {
+        let name = name.as_encoded_bytes();
+        !name.starts_with(b".") && self.suffixes.iter().any(|suffix| name.ends_with(suffix.as_bytes()))
+    }
+}
+
+/// The journal that a file belongs to: of an archived segment the active one's name, else its own.
+fn journal_of(found: &OsStr) -> OsString {
+    let mut parts: Vec<&[u8]> = found.as_encoded_bytes().split(|byte| *byte == b'.').collect();
+    if let Some(at) = parts.len().checked_sub(2).filter(|at| *at > 0) {
+        parts.remove(at);
+        let journal = str::from_utf8(&parts.join(&b'.')).map(OsString::from);
+        if let Ok(journal) = journal
+            && name::parse_archived(&journal, found).is_some()
+        {
+            return journal;
+        }
+    }
+    found.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_belongs_to_its_journal() {
+        for (found, journal) in [
+            ("a.jsonl", "a.jsonl"),
+            ("a.000001.jsonl", "a.jsonl"),
+            ("a.b.000012.jsonl", "a.b.jsonl"),
+            ("a.1.jsonl", "a.1.jsonl"),
+            (".jsonl", ".jsonl"),
+        ] {
+            assert_eq!(journal_of(OsStr::new(found)), journal);
+        }
+    }
+}
