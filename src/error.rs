@@ -80,7 +80,7 @@ pub enum ErrorKind {
     SealedPayload,
     /// A line is corrupt, and the reader was told to stop there.
     Corrupt,
-    /// The record's line would be longer than the line limit.
+    /// The record's line, or the state of a snapshot, would be longer than it may be.
     TooLong,
     /// The journal is in plain form, which has neither numbers nor batches; `untorn seal IN OUT` makes a sealed copy.
     NotSealed,
@@ -129,6 +129,8 @@ pub(crate) enum Attempt {
     Append,
     Archive,
     Close,
+    #[cfg(feature = "zstd")]
+    Compress,
     Decode,
     Encode,
     Flush,
@@ -162,6 +164,8 @@ impl Attempt {
             Attempt::Append => ("append to", ""),
             Attempt::Archive => ("archive records of", ""),
             Attempt::Close => ("close", ""),
+            #[cfg(feature = "zstd")]
+            Attempt::Compress => ("compress", ""),
             Attempt::Decode => ("decode a record of", ""),
             Attempt::Encode => ("encode a record", ""),
             Attempt::Follow => ("follow", ""),

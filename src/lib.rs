@@ -164,6 +164,8 @@ mod archive;
 mod async_writer;
 mod checkpoint;
 #[cfg(feature = "zstd")]
+mod compress;
+#[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
 mod consumer;
@@ -218,6 +220,8 @@ pub use archive::{Archived, Before};
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
 pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
+#[cfg(feature = "zstd")]
+pub use compress::{Compressed, compress_archived};
 pub use consumer::{Consumer, ConsumerOptions, Delivery, Source, Ticket};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;

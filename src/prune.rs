@@ -18,6 +18,7 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Result},
     format::{WINDOW_BYTES_DEFAULT, name::ArchivedName},
     segment::{Segment, Segments},
+    snapshot,
     sys::Disk,
 };
 
@@ -49,13 +50,14 @@ pub struct Keep {
     bytes: Option<u64>,
     age: Option<Duration>,
     since: Option<u64>,
+    snapshots: Vec<PathBuf>,
     is_dry_run: bool,
 }
 
 impl Keep {
     /// Everything, until rules are given. Whoever prunes says which consumers there are, so that none is forgotten.
     pub fn new(consumers: Consumers) -> Keep {
-        Keep { consumers, records: None, bytes: None, age: None, since: None, is_dry_run: false }
+        Keep { consumers, records: None, bytes: None, age: None, since: None, snapshots: Vec::new(), is_dry_run: false }
     }
 
     /// Keeps at least the last so many records, counted by their numbers; those that were lost count too.
@@ -79,6 +81,13 @@ impl Keep {
     /// Keeps the records from this number on.
     pub fn since(mut self, seq: u64) -> Keep {
         self.since = Some(seq);
+        self
+    }
+
+    /// Keeps the records behind what a snapshot covers, and those behind what its previous generation covers: either can be recovered from. A
+    /// snapshot that cannot be read keeps everything: nothing is pruned then. May be given several times.
+    pub fn snapshot(mut self, path: impl AsRef<Path>) -> Keep {
+        self.snapshots.push(path.as_ref().to_owned());
         self
     }
 
@@ -121,7 +130,7 @@ pub struct Pruned {
     pub records: Option<u64>,
     /// The first number that is kept.
     pub first_seq: Option<u64>,
-    /// The consumer for whom segments are kept that would be deleted otherwise.
+    /// The consumer, or the path of the snapshot, for which segments are kept that would be deleted otherwise.
     pub held_by: Option<String>,
     /// Nothing was deleted: it was only asked what would be.
     pub is_dry_run: bool,
@@ -134,7 +143,7 @@ pub struct Pruned {
 /// If a checkpoint directory cannot be read: what its consumers need is not known. [`NotSealed`](ErrorKind::NotSealed) for a rule that counts numbers
 /// where there are none.
 pub(crate) fn plan(segments: &Segments, keep: &Keep, line_bytes_max: u64) -> Result<Pruned> {
-    let needed = first_needed(segments, &keep.consumers, line_bytes_max)?;
+    let needed = first_needed(segments, keep, line_bytes_max)?;
     let mut pruned = Pruned { is_dry_run: keep.is_dry_run, ..Pruned::default() };
     let archived = segments.archived();
     let oldest = Look { segments, line_bytes_max };
@@ -194,23 +203,23 @@ fn unchanged_for(disk: &Disk, path: &Path) -> Result<Option<Duration>> {
     Ok(file.unchanged_for())
 }
 
-/// The segment that the slowest consumer is in, and its name; `None` if nobody needs anything.
-fn first_needed(segments: &Segments, consumers: &Consumers, line_bytes_max: u64) -> Result<Option<(String, u64)>> {
-    let Consumers::In(dirs) = consumers else { return Ok(None) };
-    let mut first: Option<(String, u64)> = None;
-    for dir in dirs {
-        for need in needed::needed(segments, dir, line_bytes_max)? {
-            let from = match need.from {
-                Needed::Everything => 0,
-                // The segment that has the record which proves the position is kept too.
-                Needed::From { position, .. } => position.segment,
-            };
-            if first.as_ref().is_none_or(|(_, first)| from < *first) {
-                first = Some((need.consumer, from));
-            }
+/// The first segment that a consumer or a snapshot needs, and whose it is; `None` if nobody needs anything.
+fn first_needed(segments: &Segments, keep: &Keep, line_bytes_max: u64) -> Result<Option<(String, u64)>> {
+    let mut needs = Vec::new();
+    if let Consumers::In(dirs) = &keep.consumers {
+        for dir in dirs {
+            needs.extend(needed::needed(segments, dir, line_bytes_max)?.into_iter().map(|need| (need.consumer, need.from)));
         }
     }
-    Ok(first)
+    for path in &keep.snapshots {
+        needs.push((path.display().to_string(), snapshot::needed(segments, path, line_bytes_max)?));
+    }
+    let from = |needed| match needed {
+        Needed::Everything => 0,
+        // The segment that has the record which proves the position is kept too.
+        Needed::From { position, .. } => position.segment,
+    };
+    Ok(needs.into_iter().map(|(whose, needed)| (whose, from(needed))).min_by_key(|(_, from)| *from))
 }
 
 /// What the rules are held against.

@@ -116,6 +116,11 @@ impl Segments {
         Ok(segments)
     }
 
+    #[cfg(feature = "zstd")]
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(crate) fn sync_dir(&self) -> io::Result<()> {
         self.place.dir.sync()
     }
@@ -270,9 +275,14 @@ impl Segments {
     }
 }
 
+/// What an open file holds, decompressed if need be.
+pub(crate) fn content_of(path: &Path, file: File) -> Result<File> {
+    file.decompressed().map_err(|unreadable| unreadable_error(path, unreadable))
+}
+
 /// Takes an open file for a whole segment; of a compressed one, what it holds.
 fn segment(number: u64, path: PathBuf, file: File) -> Result<Segment> {
-    let file = file.decompressed().map_err(|unreadable| unreadable_error(&path, unreadable))?;
+    let file = content_of(&path, file)?;
     let end = file.size().map_err(|error| Error::io(Attempt::OpenToRead, &path, error))?;
     Ok(Segment { number, path: path.as_path().into(), file: Arc::new(file), start: 0, end })
 }

@@ -48,8 +48,13 @@ pub(crate) struct Fresh {
 impl Fresh {
     /// Creates it, empty, with the owner and the mode of `model`.
     pub(crate) fn create(place: &Place, model: &File) -> io::Result<Fresh> {
+        Fresh::create_as(place, &place.name, model)
+    }
+
+    /// The same under a temporary name of another file than the active one.
+    pub(crate) fn create_as(place: &Place, base: &OsStr, model: &File) -> io::Result<Fresh> {
         let mode = model.mode()?;
-        let name = |attempt| name::temporary(&place.name, std::process::id(), attempt);
+        let name = |attempt| name::temporary(base, std::process::id(), attempt);
         let (file, path) = first_free(name, |name| {
             let path = place.path.with_file_name(name);
             place.disk.create_append(&path, mode & 0o600).map(|file| (file, path))
@@ -57,6 +62,11 @@ impl Fresh {
         let temporary = Temporary { disk: place.disk.clone(), path, is_installed: false };
         file.own_like(model)?;
         Ok(Fresh { file: Arc::new(file), temporary })
+    }
+
+    #[cfg(feature = "zstd")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.temporary.path
     }
 
     /// Takes its lock, before anybody else can see it as the journal.

@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::observer::SnapshotObserver;
 use self::{file::Header, observer::Observed, running::Saving};
 use crate::{
-    checkpoint::{self, Checkpoint, Restored, identity},
+    checkpoint::{self, Checkpoint, Restored, identity, needed::Needed},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LINE_BYTES_MAX_DEFAULT, SEQ_MAX},
     generations::{Generations, Which},
@@ -363,6 +363,39 @@ fn open(disk: &Disk, path: &Path) -> Result<Option<(crate::sys::File, Header)>> 
     }
     let header = file::check(&file, path)?;
     Ok(Some((file, header)))
+}
+
+/// What recovering from a snapshot, or from its previous generation, needs of a journal.
+///
+/// # Errors
+///
+/// If no generation is whole, or the system fails.
+pub(crate) fn needed(segments: &Segments, path: &Path, line_bytes_max: u64) -> Result<Needed> {
+    let disk = segments.disk();
+    let generations = generations(disk, path);
+    let mut needed = None;
+    let mut unread = None;
+    for which in [Which::Current, Which::Previous] {
+        let header = match open(disk, generations.path(which)) {
+            Ok(Some((_, header))) => header,
+            Ok(None) => continue,
+            Err(error) => {
+                unread.get_or_insert(error);
+                continue;
+            }
+        };
+        let found = checkpoint::restore(segments, &Checkpoint::covering(header.through), line_bytes_max)?;
+        let needs = match found.restored {
+            Restored::Resumed | Restored::Renamed { .. } => {
+                let seq = header.through.seq.map(|seq| seq.saturating_add(1));
+                Needed::From { position: found.segment.position(found.offset), seq }
+            }
+            _ => Needed::Everything,
+        };
+        needed = Some(needed.map_or(needs, |other: Needed| other.min(needs)));
+    }
+    let missing = || Error::io(Attempt::ReadSnapshot, path, rustix::io::Errno::NOENT.into());
+    needed.ok_or_else(|| unread.unwrap_or_else(missing))
 }
 
 fn is_whole(disk: &Disk, path: &Path) -> Result<bool> {

@@ -306,6 +306,14 @@ impl File {
         }
     }
 
+    /// Gives the file the time at which another one was changed last. Where that cannot be done, nothing happens.
+    #[cfg(feature = "zstd")]
+    pub(crate) fn date_like(&self, model: &File) {
+        if let (File::Real(file), File::Real(model)) = (self, model) {
+            file.date_like(model);
+        }
+    }
+
     /// How many names the file has.
     pub(crate) fn links(&self) -> io::Result<u64> {
         on_file!(self, file => file.links())

@@ -16,6 +16,7 @@ use crate::{
     rotate::{self, Age, MovedOn, Rotated},
     seek::Stretch,
     segment::Segments,
+    snapshot::running::{self, HeldOff},
     swap::Installed,
     sys::Disk,
 };
@@ -39,10 +40,17 @@ impl Writer {
     /// [`HardLinked`](crate::ErrorKind::HardLinked) if the file has a second name; [`DurabilityUnknown`](crate::ErrorKind::DurabilityUnknown) if the sync before
     /// it fails, and then the writer is poisoned. After any other error the journal is as it was, or goes on in the new file: the writer finds out.
     pub fn rotate(&mut self) -> Result<Rotated> {
+        let _held_off = self.hold_off_snapshots();
         self.begin(Attempt::Rotate, true)?;
         let rotated = self.rotate_locked();
         self.release();
         self.as_refusal(Attempt::Rotate, rotated)
+    }
+
+    /// Waits for snapshots that are being saved in this process, before the lock is taken, so that no other writer waits too.
+    fn hold_off_snapshots(&self) -> HeldOff {
+        let place = &self.active.place;
+        running::hold_off(&place.disk, &place.at_home(&place.path))
     }
 
     /// Why the last rotation that was due by [`rotate_at`](Options::rotate_at) or [`rotate_after`](Options::rotate_after) was not done.
@@ -55,6 +63,9 @@ impl Writer {
         if !self.is_rotation_due()? {
             return Ok(());
         }
+        let place = &self.active.place;
+        // An append does not wait for a snapshot that is being saved: the next one rotates.
+        let Some(_held_off) = running::try_hold_off(&place.disk, &place.at_home(&place.path)) else { return Ok(()) };
         let Err(error) = self.archive_active() else {
             self.rotation_failure = None;
             return Ok(());
@@ -90,6 +101,7 @@ impl Writer {
     /// [`NoSpace`](crate::ErrorKind::NoSpace) without room for a copy of the active segment; [`Changed`](crate::ErrorKind::Changed) for a position that is no
     /// boundary; [`Corrupt`](crate::ErrorKind::Corrupt) if a number of the bound or above stands before it. Every record is still read once then.
     pub fn archive(&mut self, before: Before) -> Result<Archived> {
+        let _held_off = self.hold_off_snapshots();
         self.begin(Attempt::Archive, true)?;
         let archived = self.archive_locked(before);
         self.release();
@@ -107,6 +119,7 @@ impl Writer {
     /// If a checkpoint directory cannot be read, with nothing deleted; [`NotSealed`](crate::ErrorKind::NotSealed) for a rule that counts numbers, of a plain
     /// journal. If a deletion fails, the segments before it are deleted.
     pub fn prune(&mut self, keep: &Keep) -> Result<Pruned> {
+        let _held_off = self.hold_off_snapshots();
         self.begin(Attempt::Prune, true)?;
         let pruned = self.prune_locked(keep);
         self.release();

@@ -127,7 +127,9 @@ pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Res
         let place = Arc::new(Place::find(&options.disk, path, Attempt::OpenToAppend)?);
         let opened = match Active::open(&place)? {
             None if rotate::is_half_done(&place)? => rotate::end(&place)?,
-            None if options.must_exist => return Err(Error::io(Attempt::OpenToAppend, path, io::ErrorKind::NotFound.into())),
+            None if options.must_exist => {
+                return Err(Error::new(ErrorKind::Io, Attempt::OpenToAppend).on(path).detail("there is no such journal"));
+            }
             None => Active::create(&place, options.mode)?,
             opened => opened,
         };

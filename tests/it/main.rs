@@ -12,6 +12,8 @@
 
 mod append;
 mod archive;
+#[cfg(feature = "zstd")]
+mod compress;
 #[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
 mod compressed;
 #[cfg(feature = "sim")]
@@ -38,3 +40,4 @@ mod snapshot;
 mod support;
 mod undo;
 mod verify;
+mod workflow_loop;

@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, checkpoint, completions, repair, seal, snapshot, stat, tail, verify},
+    cmd::{append, archive, cat, checkpoint, completions, prune, repair, rotate, seal, snapshot, stat, tail, verify},
     exit, say,
 };
 
@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Repair(repair::Args),
     Stat(stat::Args),
+    Rotate(rotate::Args),
+    Archive(archive::Args),
+    Prune(prune::Args),
     Seal(seal::Seal),
     Unseal(seal::Unseal),
     Checkpoint(checkpoint::Args),
@@ -89,7 +92,7 @@ pub(crate) fn lock_wait(argument: &str) -> Result<LockWait, String> {
     }
 }
 
-fn duration(argument: &str) -> Result<Duration, String> {
+pub(crate) fn duration(argument: &str) -> Result<Duration, String> {
     SpanParser::new().parse_unsigned_duration(argument).map_err(|_| "not a duration such as `500ms`, `2s` or `1m`".to_owned())
 }
 

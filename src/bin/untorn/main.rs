@@ -9,6 +9,7 @@ mod compressed;
 mod exit;
 mod finding;
 mod following;
+mod history;
 mod input;
 mod interrupt;
 mod journals;
