@@ -17,7 +17,9 @@ use crate::{
     checkpoint::needed::{self, Needed},
     error::{Attempt, Error, ErrorKind, Result},
     format::{WINDOW_BYTES_DEFAULT, name::ArchivedName},
+    position::Mark,
     segment::{Segment, Segments},
+    snapshot,
     sys::Disk,
 };
 
@@ -49,13 +51,14 @@ pub struct Keep {
     bytes: Option<u64>,
     age: Option<Duration>,
     since: Option<u64>,
+    snapshots: Vec<PathBuf>,
     is_dry_run: bool,
 }
 
 impl Keep {
     /// Everything, until rules are given. Whoever prunes says which consumers there are, so that none is forgotten.
     pub fn new(consumers: Consumers) -> Keep {
-        Keep { consumers, records: None, bytes: None, age: None, since: None, is_dry_run: false }
+        Keep { consumers, records: None, bytes: None, age: None, since: None, snapshots: Vec::new(), is_dry_run: false }
     }
 
     /// Keeps at least the last so many records, counted by their numbers; those that were lost count too.
@@ -79,6 +82,13 @@ impl Keep {
     /// Keeps the records from this number on.
     pub fn since(mut self, seq: u64) -> Keep {
         self.since = Some(seq);
+        self
+    }
+
+    /// Keeps whatever this snapshot, or the one before it, does not cover; everything, if there is none. One that cannot be read blocks the prune. It is
+    /// no rule of its own: it only keeps more.
+    pub fn snapshot(mut self, path: impl AsRef<Path>) -> Keep {
+        self.snapshots.push(path.as_ref().to_owned());
         self
     }
 
@@ -121,7 +131,7 @@ pub struct Pruned {
     pub records: Option<u64>,
     /// The first number that is kept.
     pub first_seq: Option<u64>,
-    /// The consumer for whom segments are kept that would be deleted otherwise.
+    /// The consumer, or the snapshot, for which segments are kept that would be deleted otherwise.
     pub held_by: Option<String>,
     /// Nothing was deleted: it was only asked what would be.
     pub is_dry_run: bool,
@@ -135,6 +145,7 @@ pub struct Pruned {
 /// where there are none.
 pub(crate) fn plan(segments: &Segments, keep: &Keep, line_bytes_max: u64) -> Result<Pruned> {
     let needed = first_needed(segments, &keep.consumers, line_bytes_max)?;
+    let covered = keep.snapshots.iter().map(|path| Ok((path, snapshot::covered(segments.disk(), path)?))).collect::<Result<Vec<_>>>()?;
     let mut pruned = Pruned { is_dry_run: keep.is_dry_run, ..Pruned::default() };
     let archived = segments.archived();
     let oldest = Look { segments, line_bytes_max };
@@ -143,6 +154,16 @@ pub(crate) fn plan(segments: &Segments, keep: &Keep, line_bytes_max: u64) -> Res
     for (index, named) in archived.iter().enumerate().take(archived.len().saturating_sub(1)) {
         let behind = oldest.first_seq_from(index + 1)?;
         if !keep.lets_go(segments, *named, behind, journal.last_seq, journal.bytes_behind(index))? {
+            break;
+        }
+        let is_covered = |through: Option<Mark>| {
+            through.is_some_and(|through| match through.seq {
+                Some(seq) => behind.is_some_and(|behind| behind <= seq.saturating_add(1)),
+                None => named.number < through.start.segment,
+            })
+        };
+        if let Some((path, _)) = covered.iter().find(|(_, through)| !is_covered(*through)) {
+            pruned.held_by = Some(path.display().to_string());
             break;
         }
         if let Some((consumer, from)) = &needed

@@ -350,6 +350,21 @@ fn generations(disk: &Disk, path: &Path) -> Generations {
     Generations::new(disk, path, u64::MAX, Attempt::ReadSnapshot, Attempt::SaveSnapshot)
 }
 
+/// The records that every generation of a snapshot covers: through the older one's last. `None` if there is no snapshot.
+///
+/// # Errors
+///
+/// If none of them can be read: what it covers is not known.
+pub(crate) fn covered(disk: &Disk, path: &Path) -> Result<Option<Mark>> {
+    let generations = [open(disk, path), open(disk, &crate::format::name::previous(path))];
+    let is_whole = |found: &Result<Option<(crate::sys::File, Header)>>| matches!(found, Ok(Some(_)));
+    if !generations.iter().any(is_whole) {
+        return generations.into_iter().find_map(Result::err).map_or(Ok(None), Err);
+    }
+    let through = generations.into_iter().filter_map(|found| found.ok().flatten()).map(|(_, header)| header.through);
+    Ok(through.min_by_key(|through| (through.seq, through.start)))
+}
+
 /// Opens one generation and checks it; `None` if there is none.
 fn open(disk: &Disk, path: &Path) -> Result<Option<(crate::sys::File, Header)>> {
     let failed = |error| Error::io(Attempt::ReadSnapshot, path, error);

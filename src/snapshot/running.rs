@@ -85,7 +85,6 @@ pub(crate) struct HeldOff {
 /// Waits until no snapshot of the journal is being saved in this process, and lets none begin before the guard is dropped.
 ///
 /// An observer may rotate the journal: when it is told of a save, the save is not running yet, or no more.
-#[allow(dead_code, reason = "rotation, archive and prune are its users")]
 pub(crate) fn hold_off(disk: &Disk, journal: &Path) -> HeldOff {
     let journal = Key::of(disk, journal);
     let mut running = wait_while(|running| running.saves.iter().any(|save| save.journal == journal));

@@ -16,6 +16,7 @@ use crate::{
     rotate::{self, Age, MovedOn, Rotated},
     seek::Stretch,
     segment::Segments,
+    snapshot::running::{self, HeldOff},
     swap::Installed,
     sys::Disk,
 };
@@ -39,6 +40,7 @@ impl Writer {
     /// [`HardLinked`](crate::ErrorKind::HardLinked) if the file has a second name; [`DurabilityUnknown`](crate::ErrorKind::DurabilityUnknown) if the sync before
     /// it fails, and then the writer is poisoned. After any other error the journal is as it was, or goes on in the new file: the writer finds out.
     pub fn rotate(&mut self) -> Result<Rotated> {
+        let _held_off = self.hold_off_snapshots();
         self.begin(Attempt::Rotate, true)?;
         let rotated = self.rotate_locked();
         self.release();
@@ -90,6 +92,7 @@ impl Writer {
     /// [`NoSpace`](crate::ErrorKind::NoSpace) without room for a copy of the active segment; [`Changed`](crate::ErrorKind::Changed) for a position that is no
     /// boundary; [`Corrupt`](crate::ErrorKind::Corrupt) if a number of the bound or above stands before it. Every record is still read once then.
     pub fn archive(&mut self, before: Before) -> Result<Archived> {
+        let _held_off = self.hold_off_snapshots();
         self.begin(Attempt::Archive, true)?;
         let archived = self.archive_locked(before);
         self.release();
@@ -107,6 +110,7 @@ impl Writer {
     /// If a checkpoint directory cannot be read, with nothing deleted; [`NotSealed`](crate::ErrorKind::NotSealed) for a rule that counts numbers, of a plain
     /// journal. If a deletion fails, the segments before it are deleted.
     pub fn prune(&mut self, keep: &Keep) -> Result<Pruned> {
+        let _held_off = self.hold_off_snapshots();
         self.begin(Attempt::Prune, true)?;
         let pruned = self.prune_locked(keep);
         self.release();
@@ -203,6 +207,8 @@ impl Writer {
 
     /// Rotation of a segment whose end is known.
     fn archive_active(&mut self) -> Result<Rotated> {
+        // A save takes no lock, so it ends while this writer has it.
+        let _held_off = self.hold_off_snapshots();
         self.active.refuse_second_name(Attempt::Rotate)?;
         self.shed_duplicates()?;
         self.sync_all(Attempt::Rotate)?;
@@ -230,6 +236,11 @@ impl Writer {
             None => self.attach()?,
         }
         Ok(Rotated { archived: Some(archived), ..rotated })
+    }
+
+    /// Waits until no snapshot of the journal is being saved in this process, and lets none begin before the guard is dropped.
+    fn hold_off_snapshots(&self) -> HeldOff {
+        running::hold_off(&self.active.place.disk, self.path())
     }
 
     /// Syncs what is in the file, whoever wrote it.

@@ -274,6 +274,56 @@ fn a_plan_changes_nothing_and_says_what_would_be_done() {
     }
 }
 
+/// S3-19: the log of a debug build of a service tells where it was cut, and how much was moved and deleted.
+#[test]
+fn the_log_tells_cut_and_counts() {
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<String>>>);
+
+    struct Fields<'a>(&'a mut String);
+
+    impl tracing::field::Visit for Fields<'_> {
+        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+            self.0.push_str(&format!("{field}={value:?} "));
+        }
+    }
+
+    impl tracing::Subscriber for Log {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut text = String::new();
+            event.record(&mut Fields(&mut text));
+            self.0.lock().unwrap().push(text);
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    let log = Log::default();
+    let (_journal, mut writer, _) = numbered(10);
+    tracing::subscriber::with_default(log.clone(), || {
+        writer.archive(Before::Seq(4)).unwrap();
+        writer.archive(Before::Seq(6)).unwrap();
+        writer.prune(&untorn::Keep::new(untorn::Consumers::None).since(4)).unwrap();
+    });
+    let log = log.0.lock().unwrap().join("\n");
+    for told in ["archived", "segment=1 first=1 last=3 records=3", "segment=2 first=4 last=5 records=2", "pruned a segment"] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+}
+
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn tasks_archive_and_prune_through_the_same_queue() {
