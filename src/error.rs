@@ -80,7 +80,7 @@ pub enum ErrorKind {
     SealedPayload,
     /// A line is corrupt, and the reader was told to stop there.
     Corrupt,
-    /// The record's line would be longer than the line limit.
+    /// The record's line, or the state of a snapshot, would be longer than it may be.
     TooLong,
     /// The journal is in plain form, which has neither numbers nor batches; `untorn seal IN OUT` makes a sealed copy.
     NotSealed,

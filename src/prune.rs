@@ -17,7 +17,6 @@ use crate::{
     checkpoint::needed::{self, Needed},
     error::{Attempt, Error, ErrorKind, Result},
     format::{WINDOW_BYTES_DEFAULT, name::ArchivedName},
-    position::Mark,
     segment::{Segment, Segments},
     snapshot,
     sys::Disk,
@@ -85,8 +84,8 @@ impl Keep {
         self
     }
 
-    /// Keeps whatever this snapshot, or the one before it, does not cover; everything, if there is none. One that cannot be read blocks the prune. It is
-    /// no rule of its own: it only keeps more.
+    /// Keeps the records behind what a snapshot covers, and those behind what its previous generation covers: either can be recovered from. A
+    /// snapshot that cannot be read keeps everything: nothing is pruned then. May be given several times.
     pub fn snapshot(mut self, path: impl AsRef<Path>) -> Keep {
         self.snapshots.push(path.as_ref().to_owned());
         self
@@ -131,7 +130,7 @@ pub struct Pruned {
     pub records: Option<u64>,
     /// The first number that is kept.
     pub first_seq: Option<u64>,
-    /// The consumer, or the snapshot, for which segments are kept that would be deleted otherwise.
+    /// The consumer, or the path of the snapshot, for which segments are kept that would be deleted otherwise.
     pub held_by: Option<String>,
     /// Nothing was deleted: it was only asked what would be.
     pub is_dry_run: bool,
@@ -144,8 +143,7 @@ pub struct Pruned {
 /// If a checkpoint directory cannot be read: what its consumers need is not known. [`NotSealed`](ErrorKind::NotSealed) for a rule that counts numbers
 /// where there are none.
 pub(crate) fn plan(segments: &Segments, keep: &Keep, line_bytes_max: u64) -> Result<Pruned> {
-    let needed = first_needed(segments, &keep.consumers, line_bytes_max)?;
-    let covered = keep.snapshots.iter().map(|path| Ok((path, snapshot::covered(segments.disk(), path)?))).collect::<Result<Vec<_>>>()?;
+    let needed = first_needed(segments, keep, line_bytes_max)?;
     let mut pruned = Pruned { is_dry_run: keep.is_dry_run, ..Pruned::default() };
     let archived = segments.archived();
     let oldest = Look { segments, line_bytes_max };
@@ -154,16 +152,6 @@ pub(crate) fn plan(segments: &Segments, keep: &Keep, line_bytes_max: u64) -> Res
     for (index, named) in archived.iter().enumerate().take(archived.len().saturating_sub(1)) {
         let behind = oldest.first_seq_from(index + 1)?;
         if !keep.lets_go(segments, *named, behind, journal.last_seq, journal.bytes_behind(index))? {
-            break;
-        }
-        let is_covered = |through: Option<Mark>| {
-            through.is_some_and(|through| match through.seq {
-                Some(seq) => behind.is_some_and(|behind| behind <= seq.saturating_add(1)),
-                None => named.number < through.start.segment,
-            })
-        };
-        if let Some((path, _)) = covered.iter().find(|(_, through)| !is_covered(*through)) {
-            pruned.held_by = Some(path.display().to_string());
             break;
         }
         if let Some((consumer, from)) = &needed
@@ -215,23 +203,23 @@ fn unchanged_for(disk: &Disk, path: &Path) -> Result<Option<Duration>> {
     Ok(file.unchanged_for())
 }
 
-/// The segment that the slowest consumer is in, and its name; `None` if nobody needs anything.
-fn first_needed(segments: &Segments, consumers: &Consumers, line_bytes_max: u64) -> Result<Option<(String, u64)>> {
-    let Consumers::In(dirs) = consumers else { return Ok(None) };
-    let mut first: Option<(String, u64)> = None;
-    for dir in dirs {
-        for need in needed::needed(segments, dir, line_bytes_max)? {
-            let from = match need.from {
-                Needed::Everything => 0,
-                // The segment that has the record which proves the position is kept too.
-                Needed::From { position, .. } => position.segment,
-            };
-            if first.as_ref().is_none_or(|(_, first)| from < *first) {
-                first = Some((need.consumer, from));
-            }
+/// The first segment that a consumer or a snapshot needs, and whose it is; `None` if nobody needs anything.
+fn first_needed(segments: &Segments, keep: &Keep, line_bytes_max: u64) -> Result<Option<(String, u64)>> {
+    let mut needs = Vec::new();
+    if let Consumers::In(dirs) = &keep.consumers {
+        for dir in dirs {
+            needs.extend(needed::needed(segments, dir, line_bytes_max)?.into_iter().map(|need| (need.consumer, need.from)));
         }
     }
-    Ok(first)
+    for path in &keep.snapshots {
+        needs.push((path.display().to_string(), snapshot::needed(segments, path, line_bytes_max)?));
+    }
+    let from = |needed| match needed {
+        Needed::Everything => 0,
+        // The segment that has the record which proves the position is kept too.
+        Needed::From { position, .. } => position.segment,
+    };
+    Ok(needs.into_iter().map(|(whose, needed)| (whose, from(needed))).min_by_key(|(_, from)| *from))
 }
 
 /// What the rules are held against.

@@ -102,14 +102,14 @@ pub(crate) enum Stored {
     /// The last state is damaged; this is the one before it, and why.
     Previous(ConsumerState, Error),
     /// No state is whole: the consumer starts anew.
-    Damaged(Error),
+    Damaged,
 }
 
 impl Stored {
     pub(crate) fn sources(&self) -> &[SourceState] {
         match self {
             Stored::Current(state) | Stored::Previous(state, _) => &state.sources,
-            Stored::New | Stored::Damaged(_) => &[],
+            Stored::New | Stored::Damaged => &[],
         }
     }
 }
@@ -211,6 +211,7 @@ impl Store {
     }
 
     /// Of the state saved last, or found; 0 if there is none.
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -220,14 +221,17 @@ impl Store {
             Ok(None) => Stored::New,
             Ok(Some(Loaded { value, fell_back: None })) => Stored::Current(value),
             Ok(Some(Loaded { value, fell_back: Some(why) })) => Stored::Previous(value, why),
-            Err(damage) if damage.kind() == ErrorKind::Corrupt => Stored::Damaged(damage),
+            Err(damage) if damage.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(%damage, "no state of the consumer is whole");
+                Stored::Damaged
+            }
             Err(error) => return Err(error),
         };
         self.generation = match &stored {
             Stored::Current(state) => state.generation,
             // The damaged one may have had the next number.
             Stored::Previous(state, _) => state.generation.saturating_add(1),
-            Stored::New | Stored::Damaged(_) => 0,
+            Stored::New | Stored::Damaged => 0,
         };
         Ok(stored)
     }
@@ -374,6 +378,6 @@ pub fn reset_checkpoint(dir: impl AsRef<Path>, name: &str) -> Result<Option<Cons
     Ok(match stored {
         Stored::Current(state) => Some(state),
         Stored::Previous(state, why) => Some(ConsumerState { fell_back: Some(why), ..state }),
-        Stored::New | Stored::Damaged(_) => None,
+        Stored::New | Stored::Damaged => None,
     })
 }

@@ -104,7 +104,7 @@ impl Core {
             known: HashSet::new(),
             states: Vec::new(),
             others: stored.sources().to_vec(),
-            is_damaged: matches!(stored, Stored::Damaged(_)),
+            is_damaged: matches!(stored, Stored::Damaged),
             waiting: VecDeque::new(),
             pass: Pass::default(),
             is_stalled: false,

@@ -158,7 +158,9 @@ fn is_near(line: &[u8]) -> bool {
 fn begins_nearly(found: &[u8], expected: &[u8]) -> bool {
     let (Some(found), Some(expected)) = (found.first_chunk(), expected.first_chunk()) else { return true };
     let apart = u64::from_le_bytes(*found) ^ u64::from_le_bytes(*expected);
-    apart.to_le_bytes().iter().filter(|byte| **byte != 0).count() <= 1
+    // What is left from the lowest byte that differs on.
+    let first = apart.trailing_zeros() & !7;
+    apart.checked_shr(first).unwrap_or_default() <= u64::from(u8::MAX)
 }
 
 /// How many bytes of a line, taken off its end part by part, do not fit the shape of a seal. More than one is as good as a hundred.

@@ -24,7 +24,7 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use self::observer::SnapshotObserver;
 use self::{file::Header, observer::Observed, running::Saving};
 use crate::{
-    checkpoint::{self, Checkpoint, Restored, identity},
+    checkpoint::{self, Checkpoint, Restored, identity, needed::Needed},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LINE_BYTES_MAX_DEFAULT, SEQ_MAX},
     generations::{Generations, Which},
@@ -350,21 +350,6 @@ fn generations(disk: &Disk, path: &Path) -> Generations {
     Generations::new(disk, path, u64::MAX, Attempt::ReadSnapshot, Attempt::SaveSnapshot)
 }
 
-/// The records that every generation of a snapshot covers: through the older one's last. `None` if there is no snapshot.
-///
-/// # Errors
-///
-/// If none of them can be read: what it covers is not known.
-pub(crate) fn covered(disk: &Disk, path: &Path) -> Result<Option<Mark>> {
-    let generations = [open(disk, path), open(disk, &crate::format::name::previous(path))];
-    let is_whole = |found: &Result<Option<(crate::sys::File, Header)>>| matches!(found, Ok(Some(_)));
-    if !generations.iter().any(is_whole) {
-        return generations.into_iter().find_map(Result::err).map_or(Ok(None), Err);
-    }
-    let through = generations.into_iter().filter_map(|found| found.ok().flatten()).map(|(_, header)| header.through);
-    Ok(through.min_by_key(|through| (through.seq, through.start)))
-}
-
 /// Opens one generation and checks it; `None` if there is none.
 fn open(disk: &Disk, path: &Path) -> Result<Option<(crate::sys::File, Header)>> {
     let failed = |error| Error::io(Attempt::ReadSnapshot, path, error);
@@ -378,6 +363,39 @@ fn open(disk: &Disk, path: &Path) -> Result<Option<(crate::sys::File, Header)>> 
     }
     let header = file::check(&file, path)?;
     Ok(Some((file, header)))
+}
+
+/// What recovering from a snapshot, or from its previous generation, needs of a journal.
+///
+/// # Errors
+///
+/// If no generation is whole, or the system fails.
+pub(crate) fn needed(segments: &Segments, path: &Path, line_bytes_max: u64) -> Result<Needed> {
+    let disk = segments.disk();
+    let generations = generations(disk, path);
+    let mut needed = None;
+    let mut unread = None;
+    for which in [Which::Current, Which::Previous] {
+        let header = match open(disk, generations.path(which)) {
+            Ok(Some((_, header))) => header,
+            Ok(None) => continue,
+            Err(error) => {
+                unread.get_or_insert(error);
+                continue;
+            }
+        };
+        let found = checkpoint::restore(segments, &Checkpoint::covering(header.through), line_bytes_max)?;
+        let needs = match found.restored {
+            Restored::Resumed | Restored::Renamed { .. } => {
+                let seq = header.through.seq.map(|seq| seq.saturating_add(1));
+                Needed::From { position: found.segment.position(found.offset), seq }
+            }
+            _ => Needed::Everything,
+        };
+        needed = Some(needed.map_or(needs, |other: Needed| other.min(needs)));
+    }
+    let missing = || Error::io(Attempt::ReadSnapshot, path, rustix::io::Errno::NOENT.into());
+    needed.ok_or_else(|| unread.unwrap_or_else(missing))
 }
 
 fn is_whole(disk: &Disk, path: &Path) -> Result<bool> {

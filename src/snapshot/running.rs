@@ -37,6 +37,17 @@ struct Running {
     held_off: HashMap<Key, usize>,
 }
 
+impl Running {
+    fn is_saving(&self, journal: &Key) -> bool {
+        self.saves.iter().any(|save| save.journal == *journal)
+    }
+
+    fn hold_off(&mut self, journal: Key) -> HeldOff {
+        *self.held_off.entry(journal.clone()).or_default() += 1;
+        HeldOff { journal }
+    }
+}
+
 static RUNNING: LazyLock<Mutex<Running>> = LazyLock::new(Mutex::default);
 static CHANGED: Condvar = Condvar::new();
 
@@ -87,9 +98,15 @@ pub(crate) struct HeldOff {
 /// An observer may rotate the journal: when it is told of a save, the save is not running yet, or no more.
 pub(crate) fn hold_off(disk: &Disk, journal: &Path) -> HeldOff {
     let journal = Key::of(disk, journal);
-    let mut running = wait_while(|running| running.saves.iter().any(|save| save.journal == journal));
-    *running.held_off.entry(journal.clone()).or_default() += 1;
-    HeldOff { journal }
+    let mut running = wait_while(|running| running.is_saving(&journal));
+    running.hold_off(journal)
+}
+
+/// The same without waiting: nothing if a snapshot is being saved.
+pub(crate) fn try_hold_off(disk: &Disk, journal: &Path) -> Option<HeldOff> {
+    let journal = Key::of(disk, journal);
+    let mut running = running();
+    (!running.is_saving(&journal)).then(|| running.hold_off(journal))
 }
 
 impl Drop for HeldOff {

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say where")]
 
 use std::{
     sync::{
@@ -105,6 +105,60 @@ fn saves_wait_for_who_moves_records_and_for_each_other() {
     second.join().unwrap();
     let restored = Snapshot::<u64>::open_on(&disk, PATH, JOURNAL).unwrap().restore().unwrap().unwrap();
     assert_eq!(restored.state, 2);
+}
+
+/// S1-24: the writer's own operations wait for a save, and an append that would rotate goes on without.
+#[test]
+fn a_writer_rotates_when_the_save_is_over() {
+    let (disk, _, through) = journal();
+    let (go_on, save) = slow_save(&disk, PATH, through);
+    let mut options = Writer::options();
+    let mut writer = options.disk(&disk).rotate_at(1).open(JOURNAL).unwrap();
+    writer.append(&2).unwrap();
+    assert_eq!(disk.read_file("/j/session.000001.jsonl"), None, "an append does not wait");
+    let (asked, is_asked) = channel();
+    let rotation = thread::spawn(move || {
+        asked.send(()).unwrap();
+        let rotated = writer.rotate().unwrap();
+        (writer, rotated)
+    });
+    is_asked.recv().unwrap();
+    assert_eq!(disk.read_file("/j/session.000001.jsonl"), None);
+    go_on.send(()).unwrap();
+    save.join().unwrap();
+    let (mut writer, rotated) = rotation.join().unwrap();
+    assert!(rotated.archived.is_some());
+    // Without a save, an append rotates.
+    writer.append(&3).unwrap();
+    writer.append(&4).unwrap();
+    assert!(disk.read_file("/j/session.000002.jsonl").is_some());
+}
+
+/// Prune leaves what a snapshot, or the one before it, is recovered with.
+#[test]
+fn prune_respects_a_snapshot_and_the_one_before() {
+    let disk = SimDisk::new();
+    let mut writer = Writer::options().disk(&disk).open(JOURNAL).unwrap();
+    let mut marks = Vec::new();
+    for n in 1..=8_u64 {
+        marks.push(writer.append(&n).unwrap().mark());
+        writer.rotate().unwrap();
+    }
+    let keep = || crate::Keep::new(crate::Consumers::None).records(1).snapshot(PATH);
+    assert_eq!(writer.prune(&keep()).unwrap_err().raw_os_error(), Some(2), "a snapshot that is not there blocks it");
+    let mut snapshot = Snapshot::open_on(&disk, PATH, JOURNAL).unwrap();
+    let oldest = |writer: &mut Writer| {
+        let pruned = writer.prune(&keep()).unwrap();
+        (pruned.held_by, pruned.first_seq)
+    };
+    for (through, expected) in [(2, 2), (4, 2), (6, 4), (7, 6)] {
+        snapshot.save(&through, marks[through - 1]).unwrap();
+        assert_eq!(oldest(&mut writer), (Some(PATH.to_owned()), Some(expected)), "saved through {through}");
+    }
+    for name in [PATH.to_owned(), format!("{PATH}.previous")] {
+        disk.write_file(name, "x").unwrap();
+    }
+    assert_eq!(writer.prune(&keep()).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 /// A save that fails or panics is over too.

@@ -47,6 +47,12 @@ impl Writer {
         self.as_refusal(Attempt::Rotate, rotated)
     }
 
+    /// Waits for snapshots that are being saved in this process, before the lock is taken, so that no other writer waits too.
+    fn hold_off_snapshots(&self) -> HeldOff {
+        let place = &self.active.place;
+        running::hold_off(&place.disk, &place.at_home(&place.path))
+    }
+
     /// Why the last rotation that was due by [`rotate_at`](Options::rotate_at) or [`rotate_after`](Options::rotate_after) was not done.
     pub fn rotation_failure(&self) -> Option<&Error> {
         self.rotation_failure.as_ref().map(|(error, _)| error)
@@ -57,6 +63,9 @@ impl Writer {
         if !self.is_rotation_due()? {
             return Ok(());
         }
+        let place = &self.active.place;
+        // An append does not wait for a snapshot that is being saved: the next one rotates.
+        let Some(_held_off) = running::try_hold_off(&place.disk, &place.at_home(&place.path)) else { return Ok(()) };
         let Err(error) = self.archive_active() else {
             self.rotation_failure = None;
             return Ok(());
@@ -207,8 +216,6 @@ impl Writer {
 
     /// Rotation of a segment whose end is known.
     fn archive_active(&mut self) -> Result<Rotated> {
-        // A save takes no lock, so it ends while this writer has it.
-        let _held_off = self.hold_off_snapshots();
         self.active.refuse_second_name(Attempt::Rotate)?;
         self.shed_duplicates()?;
         self.sync_all(Attempt::Rotate)?;
@@ -236,11 +243,6 @@ impl Writer {
             None => self.attach()?,
         }
         Ok(Rotated { archived: Some(archived), ..rotated })
-    }
-
-    /// Waits until no snapshot of the journal is being saved in this process, and lets none begin before the guard is dropped.
-    fn hold_off_snapshots(&self) -> HeldOff {
-        running::hold_off(&self.active.place.disk, self.path())
     }
 
     /// Syncs what is in the file, whoever wrote it.

@@ -311,17 +311,23 @@ fn the_log_tells_cut_and_counts() {
         fn exit(&self, _: &tracing::span::Id) {}
     }
 
-    let log = Log::default();
-    let (_journal, mut writer, _) = numbered(10);
-    tracing::subscriber::with_default(log.clone(), || {
-        writer.archive(Before::Seq(4)).unwrap();
-        writer.archive(Before::Seq(6)).unwrap();
-        writer.prune(&untorn::Keep::new(untorn::Consumers::None).since(4)).unwrap();
-    });
-    let log = log.0.lock().unwrap().join("\n");
-    for told in ["archived", "segment=1 first=1 last=3 records=3", "segment=2 first=4 last=5 records=2", "pruned a segment"] {
-        assert!(log.contains(told), "{told}: {log}");
+    let wanted = ["archived", "segment=1 first=1 last=3 records=3", "segment=2 first=4 last=5 records=2", "pruned a segment"];
+    let mut told = String::new();
+    // Another test may be just the first to pass one of these places in the code, and what it logs there goes nowhere; the next time it comes here.
+    for _ in 0..10 {
+        let log = Log::default();
+        let (_journal, mut writer, _) = numbered(10);
+        tracing::subscriber::with_default(log.clone(), || {
+            writer.archive(Before::Seq(4)).unwrap();
+            writer.archive(Before::Seq(6)).unwrap();
+            writer.prune(&untorn::Keep::new(untorn::Consumers::None).since(4)).unwrap();
+        });
+        told = log.0.lock().unwrap().join("\n");
+        if wanted.iter().all(|wanted| told.contains(wanted)) {
+            return;
+        }
     }
+    panic!("{told}");
 }
 
 #[cfg(feature = "tokio")]
