@@ -206,6 +206,28 @@ fn a_record_that_does_not_belong_to_the_range_stops_it() {
     assert_eq!(after, before);
 }
 
+/// S3-21: damage in what was archived is told, and hinders neither the journal it is in nor another one.
+#[test]
+fn damaged_history_does_not_stop_what_comes_after_it() {
+    let (journal, mut writer, _) = numbered(30);
+    let (other, mut others, _) = numbered(30);
+    writer.archive(Before::Seq(11)).unwrap();
+    let mut bytes = fs::read(segment(&journal, 1)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(segment(&journal, 1), bytes).unwrap();
+    drop(writer);
+    for (journal, writer) in [(&journal, &mut journal.open()), (&other, &mut others)] {
+        writer.archive(Before::Seq(21)).unwrap();
+        assert_eq!(writer.append(&31).unwrap().seq(), Some(31));
+        assert_eq!(numbers(&journal.path), (21..=31).collect::<Vec<_>>());
+    }
+    let mut records = Reader::open(&journal.path).unwrap().records::<u64>();
+    assert_eq!(records.by_ref().filter_map(Result::ok).count(), 30);
+    assert_eq!(records.damage().lines(), 1);
+    assert_eq!(values(&other), (1..=31).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_plain_journal_is_archived_at_the_end_of_a_segment_only() {
     let journal = TestJournal::with_bytes("1\n{\"a\":2}\n");
