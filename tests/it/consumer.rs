@@ -325,7 +325,7 @@ fn a_closed_consumer_saves_nothing_more() {
 #[test]
 fn sources_take_turns() {
     let disk = SimDisk::new();
-    disk.write_file(A, "1\n".repeat(10_000) + "{\"a\":").unwrap();
+    disk.write_file(A, "1\n".repeat(9_000) + "{\"a\":").unwrap();
     disk.write_file(B, "2\n{\"b\":").unwrap();
     let mut consumer = options(&disk).file(A).file(B).open().unwrap();
     let mut before = 0;
@@ -473,6 +473,20 @@ fn a_journal_that_lost_its_end_is_told() {
     let second = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     disk.write_file(A, &bytes[..second]).unwrap();
     assert_eq!(again(&disk), ["[Shorter]", "1"]);
+}
+
+/// A journal that is missing for a moment, in the middle of a rotation, keeps its place.
+#[test]
+fn a_journal_that_is_not_there_yet_is_awaited_and_keeps_its_checkpoint() {
+    let disk = with_numbers(2);
+    let mut consumer = options(&disk).file(A).poll_every(Duration::ZERO).open().unwrap();
+    ack_all(drain(&mut consumer));
+    consumer.close().unwrap();
+    disk.rename(A, "dir/a.000001.jsonl").unwrap();
+    let mut consumer = options(&disk).file(A).poll_every(Duration::ZERO).open().unwrap();
+    assert!(texts(&drain(&mut consumer)).join(" ").starts_with("[deleted "));
+    writer(&disk, A).append(&3).unwrap();
+    assert_eq!(texts(&drain(&mut consumer)), ["[Resumed]", "3"]);
 }
 
 /// Sources whose files are closed while they have nothing new are followed all the same.

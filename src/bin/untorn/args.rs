@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, completions, repair, seal, stat, tail, verify},
+    cmd::{append, cat, completions, consume, repair, seal, stat, tail, verify},
     exit, say,
 };
 
@@ -36,6 +36,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Repair(repair::Args),
     Stat(stat::Args),
+    Consume(consume::Args),
     Seal(seal::Seal),
     Unseal(seal::Unseal),
     Completions(completions::Completions),
@@ -87,7 +88,7 @@ pub(crate) fn lock_wait(argument: &str) -> Result<LockWait, String> {
     }
 }
 
-fn duration(argument: &str) -> Result<Duration, String> {
+pub(crate) fn duration(argument: &str) -> Result<Duration, String> {
     SpanParser::new().parse_unsigned_duration(argument).map_err(|_| "not a duration such as `500ms`, `2s` or `1m`".to_owned())
 }
 

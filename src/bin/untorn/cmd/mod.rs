@@ -3,6 +3,7 @@
 pub(crate) mod append;
 pub(crate) mod cat;
 pub(crate) mod completions;
+pub(crate) mod consume;
 pub(crate) mod repair;
 pub(crate) mod seal;
 pub(crate) mod stat;
@@ -15,6 +16,7 @@ pub(crate) fn run(command: &Command) -> Exit {
     let outcome = match command {
         Command::Append(args) => append::run(args),
         Command::Cat(args) => cat::run(args),
+        Command::Consume(args) => consume::run(args),
         Command::Repair(args) => repair::run(args),
         Command::Stat(args) => stat::run(args),
         Command::Seal(args) => seal::seal(args),
