@@ -4,6 +4,8 @@
 //! cargo run --example tracing_journal -- /tmp/events.jsonl
 //! ```
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to whoever runs it")]
+
 use std::{
     error::Error,
     io::{self, Write},

@@ -16,7 +16,7 @@ use crate::{
     format::name::{self, ArchivedName},
     lock::{self, LockWait},
     seeded,
-    sys::{Dir, Disk, File, FileId, FileKind},
+    sys::{Dir, Disk, File, FileId, FileKind, names::Names},
 };
 
 /// How often a path may name another file than the one that was opened, before opening gives up.
@@ -86,12 +86,17 @@ impl Place {
     /// The archived segments in the journal's directory, ascending; of a plain and a compressed twin the plain one. A name that stands for the
     /// active file is none of them: a rotation is half done.
     pub(crate) fn archived(&self, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
+        self.archived_in(&Names::default(), active)
+    }
+
+    /// The same, for one of many journals in a directory: its listing may be remembered.
+    pub(crate) fn archived_in(&self, names: &Names, active: Option<FileId>) -> Result<Vec<ArchivedName>> {
         let failed = |error| Error::io(Attempt::List, &self.path, error).detail("its directory");
         let mut archived = Vec::new();
-        for name in self.dir.names().map_err(failed)? {
-            let Some(found) = name::parse_archived(&self.name, &name) else { continue };
-            let id = self.dir.id_of(&name).map_err(failed)?;
-            let is_file = self.disk.kind(&self.path.with_file_name(&name)).map_err(failed)? == Some(FileKind::Regular);
+        for name in names.list(&self.dir).map_err(failed)?.beginning_with(&name::archived_prefix(&self.name)) {
+            let Some(found) = name::parse_archived(&self.name, name) else { continue };
+            let id = self.dir.id_of(name).map_err(failed)?;
+            let is_file = self.disk.kind(&self.path.with_file_name(name)).map_err(failed)? == Some(FileKind::Regular);
             if is_file && id != active {
                 archived.push(found);
             }

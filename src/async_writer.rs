@@ -13,11 +13,13 @@ use serde::Serialize;
 use tokio::task::coop;
 
 use crate::{
+    archive::{Archived, Before},
     encode::Batch,
     error::{Attempt, Error, Result},
     group_commit::{Chored, Discarded, DurableThrough, Entering, Handle, Order, Outcome, Queued, Reopened, Settling, Watching, WriterState},
     opening::Opening,
     position::{Appended, Position},
+    prune::{Keep, Pruned},
     rotate::Rotated,
     shared_writer::{SharedWriter, closed},
     writer::{Durability, Options, Writer},
@@ -231,6 +233,33 @@ impl AsyncWriter {
     /// Dropped while records are queued before it, nothing happens; after that the journal is rotated all the same.
     pub fn rotate(&self) -> Pending<Rotated> {
         self.chore(Attempt::Rotate, Writer::rotate)
+    }
+
+    /// Archives the records before a bound when all that was queued before is written: see [`Writer::archive`](crate::Writer::archive).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedWriter::archive`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while records are queued before it, nothing happens; after that they are archived all the same.
+    pub fn archive(&self, before: Before) -> Pending<Archived> {
+        self.chore(Attempt::Archive, move |writer| writer.archive(before))
+    }
+
+    /// Prunes when all that was queued before is written: see [`Writer::prune`](crate::Writer::prune).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SharedWriter::prune`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while records are queued before it, nothing happens; after that the journal is pruned all the same.
+    pub fn prune(&self, keep: &Keep) -> Pending<Pruned> {
+        let keep = keep.clone();
+        self.chore(Attempt::Prune, move |writer| writer.prune(&keep))
     }
 
     fn chore<T: Send + 'static>(&self, attempt: Attempt, work: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static) -> Pending<T> {

@@ -80,7 +80,7 @@ pub enum ErrorKind {
     SealedPayload,
     /// A line is corrupt, and the reader was told to stop there.
     Corrupt,
-    /// The record's line would be longer than the line limit.
+    /// The record's line, or the state of a snapshot, would be longer than it may be.
     TooLong,
     /// The journal is in plain form, which has neither numbers nor batches; `untorn seal IN OUT` makes a sealed copy.
     NotSealed,
@@ -127,7 +127,10 @@ pub enum Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     Append,
+    Archive,
     Close,
+    #[cfg(feature = "zstd")]
+    Compress,
     Decode,
     Encode,
     Flush,
@@ -137,15 +140,18 @@ pub(crate) enum Attempt {
     OpenToAppend,
     OpenToRead,
     PlanRepair,
+    Prune,
     Quarantine,
     Read,
     ReadCheckpoint,
+    ReadSnapshot,
     Reopen,
     Repair,
     RepairTail,
     RollBack,
-    SaveCheckpoint,
     Rotate,
+    SaveCheckpoint,
+    SaveSnapshot,
     Sync,
     UndoRepair,
     UseCheckpoints,
@@ -156,7 +162,10 @@ impl Attempt {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Attempt::Append => ("append to", ""),
+            Attempt::Archive => ("archive records of", ""),
             Attempt::Close => ("close", ""),
+            #[cfg(feature = "zstd")]
+            Attempt::Compress => ("compress", ""),
             Attempt::Decode => ("decode a record of", ""),
             Attempt::Encode => ("encode a record", ""),
             Attempt::Follow => ("follow", ""),
@@ -165,16 +174,19 @@ impl Attempt {
             Attempt::Lock => ("lock", ""),
             Attempt::OpenToAppend => ("open", " for appending"),
             Attempt::OpenToRead => ("open", " for reading"),
+            Attempt::Prune => ("prune", ""),
             Attempt::PlanRepair => ("plan a repair of", ""),
             Attempt::Quarantine => ("keep removed bytes in", ""),
             Attempt::Read => ("read", ""),
             Attempt::ReadCheckpoint => ("read the checkpoint", ""),
+            Attempt::ReadSnapshot => ("read the snapshot", ""),
             Attempt::Reopen => ("reopen", ""),
             Attempt::Repair => ("repair", ""),
             Attempt::RepairTail => ("repair the tail of", ""),
             Attempt::RollBack => ("roll back a failed append to", ""),
-            Attempt::SaveCheckpoint => ("save the checkpoint", ""),
             Attempt::Rotate => ("rotate", ""),
+            Attempt::SaveCheckpoint => ("save the checkpoint", ""),
+            Attempt::SaveSnapshot => ("save the snapshot", ""),
             Attempt::Sync => ("sync", ""),
             Attempt::UndoRepair => ("undo the last repair of", ""),
             Attempt::UseCheckpoints => ("use the checkpoints in", ""),
@@ -188,7 +200,7 @@ impl Error {
         Error(Arc::new(Inner { kind, attempt, path: None, offset: None, mark: None, detail: None, cause: None, left, rollback: None }))
     }
 
-    /// An error of the system, its kind taken from the code.
+    /// An error of the system, its kind taken from the code; of a read that failed, with the byte.
     pub(crate) fn io(attempt: Attempt, path: &Path, cause: io::Error) -> Error {
         Error::new(kind_of(&cause), attempt).on(path).cause(cause)
     }
@@ -227,7 +239,14 @@ impl Error {
     }
 
     pub(crate) fn cause(self, cause: io::Error) -> Error {
-        self.with(|inner| inner.cause = Some(Cause::Io(Arc::new(cause))))
+        let (cause, offset) = match cause.downcast::<ReadFailed>() {
+            Ok(ReadFailed { offset, error }) => (error, Some(offset)),
+            Err(cause) => (cause, None),
+        };
+        self.with(|inner| {
+            inner.offset = inner.offset.or(offset);
+            inner.cause = Some(Cause::Io(Arc::new(cause)));
+        })
     }
 
     pub(crate) fn earlier(self, cause: Error) -> Error {
@@ -299,6 +318,35 @@ impl Error {
         self.0.rollback.as_ref()
     }
 }
+
+/// A read that failed, and the byte that it began at, on its way through `io::Result` to [`Error::cause`].
+#[derive(Debug)]
+pub(crate) struct ReadFailed {
+    offset: u64,
+    error: io::Error,
+}
+
+impl ReadFailed {
+    pub(crate) fn at(offset: u64, error: io::Error) -> io::Error {
+        let error = match error.downcast::<ReadFailed>() {
+            Ok(failed) => failed.error,
+            Err(error) => error,
+        };
+        io::Error::new(error.kind(), ReadFailed { offset, error })
+    }
+
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<ReadFailed>())
+    }
+}
+
+impl fmt::Display for ReadFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for ReadFailed {}
 
 fn kind_of(cause: &io::Error) -> ErrorKind {
     match cause.kind() {

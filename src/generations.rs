@@ -147,13 +147,26 @@ impl Generations {
         }
     }
 
-    /// Says that the current generation is of no use, though it is whole: the next one does not push out the previous one for it.
-    #[allow(dead_code, reason = "snapshots are its users")]
-    pub(crate) fn refuse_current(&mut self) {
-        self.standing = Standing::Bad;
+    /// Says whether the current generation is of use. If not, even if it is whole, the next one does not push out the previous one for it.
+    pub(crate) fn judge_current(&mut self, is_good: bool) {
+        self.standing = if is_good { Standing::Good } else { Standing::Bad };
     }
 
-    /// Replaces the file. What was current becomes the previous generation if it was found to be whole, or else if `is_whole` says so.
+    /// Whether the current generation is one that `decode` takes.
+    ///
+    /// # Errors
+    ///
+    /// If the system failed.
+    pub(crate) fn is_whole(&self, decode: impl Fn(&Path, &[u8]) -> bool) -> Result<bool> {
+        match self.read(Which::Current) {
+            Ok(current) => Ok(current.is_some_and(|bytes| decode(&self.current, &bytes))),
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(false),
+            Err(error) => Err(error.attempting(self.saving)),
+        }
+    }
+
+    /// Replaces the file. What was current becomes the previous generation if it was found to be whole, or else if `is_whole` says so, which is
+    /// asked before anything is written.
     ///
     /// # Durability
     ///
@@ -163,15 +176,11 @@ impl Generations {
     ///
     /// [`DurabilityUnknown`](ErrorKind::DurabilityUnknown) if the new content is in place, but perhaps not after a power cut. After any other error a
     /// load gives what it gave before.
-    pub(crate) fn replace(&mut self, bytes: &[u8], is_whole: impl Fn(&[u8]) -> bool) -> Result<()> {
+    pub(crate) fn replace(&mut self, bytes: &[u8], is_whole: impl FnOnce(&Generations) -> Result<bool>) -> Result<()> {
         let keeps = match self.standing {
             Standing::Good => true,
             Standing::Bad => false,
-            Standing::Unknown => match self.read(Which::Current) {
-                Ok(current) => current.is_some_and(|bytes| is_whole(&bytes)),
-                Err(error) if error.kind() == ErrorKind::Corrupt => false,
-                Err(error) => return Err(error.attempting(self.saving)),
-            },
+            Standing::Unknown => is_whole(self)?,
         };
         // Whatever happens, what is current is then to be looked at again.
         let standing = std::mem::replace(&mut self.standing, Standing::Unknown);

@@ -67,6 +67,18 @@ pub fn salvage(line: &[u8], healthy: &[&[u8]], after: Option<u64>, before: Optio
     found.records.into_iter().map(|record| (record.range, record.seq)).collect()
 }
 
+/// What the file of one consumer holds.
+pub fn saved_state(bytes: &[u8]) -> crate::Result<crate::ConsumerState> {
+    crate::checkpoint::store::decode(Path::new("checkpoint.jsonl"), bytes)
+}
+
+/// Saves the state of a consumer, and gives the bytes of its file.
+pub fn save_state(disk: &SimDisk, checkpoints: &Path, name: &str, sources: &[crate::SourceState]) -> crate::Result<Vec<u8>> {
+    let (mut store, _) = crate::checkpoint::store::Store::open(&Disk { sim: Some(disk.clone()) }, checkpoints, name)?;
+    store.save(sources)?;
+    Ok(disk.read_file(checkpoints.join(name).join("checkpoint.jsonl")).unwrap_or_default())
+}
+
 /// Verifies a file that is given to the threads in chunks of so many bytes.
 pub fn verify_in_chunks(options: &mut VerifyOptions, path: &Path, chunk_bytes: u64) -> crate::Result<Report> {
     options.chunk_bytes(chunk_bytes).run(path, &mut |_| std::ops::ControlFlow::Continue(()))

@@ -110,6 +110,7 @@
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
+//! | What does an append cost, and what to choose when? | [`docs::cost`] |
 //! | How do many threads or tasks append? | [`SharedWriter`] and `AsyncWriter`; `src/group_commit/` |
 //! | What if a write fails halfway? | [`Rollback`], `src/rollback.rs` |
 //! | What if a sync fails? | [`Writer::reopen`], `src/writer/reopen.rs` |
@@ -117,10 +118,12 @@
 //! | What does a repair change, and how? | [`RepairPlan`], `src/repair.rs`; `src/swap.rs` for a file that is replaced |
 //! | Where do removed bytes go, and how do they come back? | `src/quarantine.rs`; [`undo_repair`], `src/undo.rs` |
 //! | How does a segment become an archived one? | [`rotate`](fn@rotate), `src/rotate.rs` |
+//! | How do old records leave the active segment, and the disk? | [`archive`](fn@archive), `src/archive.rs`; [`prune`](fn@prune), `src/prune.rs`; [`Scopes`] for loops |
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
 //! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
+//! | How is state saved, and taken up again? | [`Snapshot`], `src/snapshot/` |
 //! | How is a small file replaced? | `src/generations.rs` |
 //! | Which files belong to it? | [`Position`], `src/segment.rs`, `src/format/name.rs` |
 //! | What is wrong with this line? | [`Code`], `src/judge.rs`; `src/salvage.rs` for the records inside it |
@@ -156,14 +159,18 @@ compile_error!("untorn is built for Linux so far: locks, presence and durability
 
 mod active;
 mod append;
+mod archive;
 #[cfg(feature = "tokio")]
 mod async_writer;
 mod checkpoint;
+#[cfg(feature = "zstd")]
+mod compress;
 #[cfg(feature = "zstd")]
 #[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
 mod consumer;
 mod damage;
+pub mod docs;
 mod edits;
 mod encode;
 mod error;
@@ -180,6 +187,7 @@ mod neighbours;
 mod opening;
 mod others;
 mod position;
+mod prune;
 mod quarantine;
 mod reader;
 mod repair;
@@ -188,10 +196,12 @@ mod rollback;
 mod rotate;
 mod salvage;
 mod scan;
+mod scopes;
 mod seeded;
 mod seek;
 mod segment;
 mod shared_writer;
+mod snapshot;
 mod swap;
 mod sys;
 mod tail;
@@ -206,9 +216,12 @@ pub mod internals;
 #[cfg(feature = "sim")]
 pub use sys::sim;
 
+pub use archive::{Archived, Before};
 #[cfg(feature = "tokio")]
 pub use async_writer::{AsyncWriter, Pending};
 pub use checkpoint::{Checkpoint, ConsumerState, Restored, SourceState, checkpoints, reset_checkpoint};
+#[cfg(feature = "zstd")]
+pub use compress::{Compressed, compress_archived};
 pub use consumer::{Consumer, ConsumerOptions, Delivery, Source, Ticket};
 pub use damage::{Damage, DamagedPlace};
 pub use encode::Batch;
@@ -224,17 +237,20 @@ pub use lock::{Lock, LockWait};
 pub use opening::Opening;
 pub use others::{lock_holder, strangers};
 pub use position::{Appended, Mark, Position};
+pub use prune::{Consumers, Keep, Pruned, PrunedSegment};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};
 pub use repair::{Action, RepairMethod, RepairOptions, RepairPlan, Repaired, Space, What, plan_repair};
 pub use resume::{Resumed, resume};
 pub use rollback::Rollback;
 pub use rotate::Rotated;
+pub use scopes::Scopes;
 pub use shared_writer::SharedWriter;
+pub use snapshot::{RestoredState, SNAPSHOT_BYTES_MAX_DEFAULT, Snapshot, SnapshotInfo, SnapshotObserver, inspect_snapshot};
 pub use sys::Process;
 pub use tail::{TailRepair, Unterminated};
 pub use undo::{Undone, undo_repair};
 pub use verify::{FINDINGS_MAX_DEFAULT, Finding, Good, Progress, Report, VerifyOptions, verify};
-pub use writer::{Durability, Format, Options, Writer, rotate};
+pub use writer::{Durability, Format, Options, Writer, archive, plan_archive, prune, rotate};
 
 /// The examples of the README are run with the tests.
 #[cfg(doctest)]

@@ -56,6 +56,32 @@ pub struct Mark {
     pub crc: u32,
 }
 
+/// A mark as checkpoints and snapshots write it: flat, the CRC as it stands in a seal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct WrittenMark {
+    seq: Option<u64>,
+    crc: String,
+    segment: u64,
+    start: u64,
+    end: u64,
+}
+
+impl From<Mark> for WrittenMark {
+    fn from(mark: Mark) -> WrittenMark {
+        let crc = format!("{:08x}", mark.crc);
+        WrittenMark { seq: mark.seq, crc, segment: mark.start.segment, start: mark.start.offset, end: mark.end.offset }
+    }
+}
+
+impl WrittenMark {
+    /// None if the CRC is none.
+    pub(crate) fn mark(self) -> Option<Mark> {
+        let crc = u32::from_str_radix(&self.crc, 16).ok().filter(|_| self.crc.len() == 8)?;
+        let at = |offset| Position { segment: self.segment, offset };
+        Some(Mark { seq: self.seq, start: at(self.start), end: at(self.end.max(self.start)), crc })
+    }
+}
+
 /// What an append put into the journal: one record, or one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub(crate) use self::apply::refuse_strangers;
-use self::find::{Damage, Part, Proof, Refusal, Rules};
+use self::find::{Damage, Meter, Part, Proof, Refusal, Rules};
 use crate::{
     active::Place,
     edits::Edits,
@@ -26,6 +26,7 @@ use crate::{
     lock::{Lock, LockWait},
     sys::{Disk, File, FileId},
     tail::Unterminated,
+    verify::Progress,
 };
 
 /// Plans the repair of one file with the default options: see [`RepairOptions::plan`].
@@ -159,6 +160,28 @@ impl RepairOptions {
     /// [`NewerFormat`](ErrorKind::NewerFormat) if a line is of a format that this version does not know, and [`Compressed`](ErrorKind::Compressed) for
     /// a `.zst` or `.gz` file: neither is ever touched. [`NotAFile`](ErrorKind::NotAFile) for a directory, device or FIFO.
     pub fn plan(&self, path: impl AsRef<Path>) -> Result<RepairPlan> {
+        self.plan_with(path, &mut |_| {})
+    }
+
+    /// [`plan`](RepairOptions::plan), and calls `on` some hundred times in a gigabyte with how far it is.
+    ///
+    /// What follows on the first damage is read twice, so the number of bytes to read may grow.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("session.jsonl");
+    /// # std::fs::write(&path, "{\"id\":1}\n{\"id\":2,\"te\n{\"id\":3}\n")?;
+    /// let plan = untorn::RepairOptions::new().plan_with(&path, &mut |progress| {
+    ///     eprintln!("{} of {} bytes", progress.bytes_done, progress.bytes_total);
+    /// })?;
+    /// assert_eq!(plan.removed_bytes(), 12);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`plan`](RepairOptions::plan).
+    pub fn plan_with(&self, path: impl AsRef<Path>, on: &mut dyn FnMut(Progress<'_>)) -> Result<RepairPlan> {
         let place = Place::find(&self.disk, path.as_ref(), Attempt::PlanRepair)?;
         let failed = |error| Error::io(Attempt::PlanRepair, &place.path, error);
         let file = self.disk.open_read(&place.path).map_err(failed)?;
@@ -166,15 +189,15 @@ impl RepairOptions {
             return Err(Error::new(ErrorKind::Compressed, Attempt::PlanRepair).on(&place.path).detail(compression.refusal()));
         }
         let (id, len) = (file.id().map_err(failed)?, file.size().map_err(failed)?);
-        let damage = self.find(&file, len).map_err(|refusal| refusal.told_of(Attempt::PlanRepair, &place.path))?;
+        let damage = self.find(&file, len, on).map_err(|refusal| refusal.told_of(Attempt::PlanRepair, &place.path))?;
         let proofs = damage.proofs(&file, len).map_err(failed)?;
         let free = place.dir.free_bytes().unwrap_or_default();
         Ok(RepairPlan::new(self, place.path, Found { id, len, damage, proofs, free }))
     }
 
-    fn find(&self, file: &File, len: u64) -> Result<Damage, Refusal> {
+    fn find(&self, file: &File, len: u64, on: &mut dyn FnMut(Progress<'_>)) -> Result<Damage, Refusal> {
         let rules = Rules { line_bytes_max: self.line_bytes_max, unterminated: self.unterminated, salvages: self.salvages };
-        find::find(file, len, &rules)
+        find::find(file, len, &rules, &mut Meter { on, next: 0 })
     }
 
     pub(crate) fn quarantine_of(&self, journal: &Path) -> PathBuf {

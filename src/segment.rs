@@ -16,7 +16,7 @@ use crate::{
     format::{LINE_BYTES_MAX_DEFAULT, WINDOW_BYTES_DEFAULT, name::ArchivedName},
     position::{Origin, Position},
     seek::Stretch,
-    sys::{Disk, File, FileId, Unreadable},
+    sys::{Disk, File, FileId, Unreadable, names::Names},
 };
 
 /// One open segment.
@@ -75,6 +75,11 @@ const OPENED_MAX: usize = 2;
 impl Segments {
     /// Opens the active segment and lists the others. `whole` says whether those are to be read.
     pub(crate) fn open(disk: &Disk, path: &Path, whole: bool) -> Result<Segments> {
+        Segments::open_in(disk, &Names::default(), path, whole)
+    }
+
+    /// The same, for one of many journals in a directory: its listing may be remembered.
+    pub(crate) fn open_in(disk: &Disk, names: &Names, path: &Path, whole: bool) -> Result<Segments> {
         let place = Arc::new(Place::find(disk, path, Attempt::OpenToRead)?);
         let failed = |error| Error::io(Attempt::OpenToRead, &place.path, error);
         for _ in 0..REPLACED_MAX {
@@ -84,7 +89,7 @@ impl Segments {
                 Err(error) => return Err(failed(error)),
             };
             let id = file.as_ref().map(File::id).transpose().map_err(failed)?;
-            let archived = place.archived(id)?;
+            let archived = place.archived_in(names, id)?;
             if place.dir.id_of(&place.name).map_err(failed)? != id {
                 continue;
             }
@@ -109,6 +114,30 @@ impl Segments {
         segments.active = Some(segments.with_own_start(segment)?);
         segments.whole = true;
         Ok(segments)
+    }
+
+    #[cfg(feature = "zstd")]
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn sync_dir(&self) -> io::Result<()> {
+        self.place.dir.sync()
+    }
+
+    /// The active segment; `None` in the middle of a rotation.
+    pub(crate) fn active(&self) -> Option<&Segment> {
+        self.active.as_ref()
+    }
+
+    /// The archived segments, ascending.
+    pub(crate) fn archived(&self) -> &[ArchivedName] {
+        &self.archived
+    }
+
+    /// The path of one of them.
+    pub(crate) fn path_of(&self, archived: ArchivedName) -> PathBuf {
+        self.place.path_of(archived)
     }
 
     /// Where the active segment's positions are counted from.
@@ -246,9 +275,14 @@ impl Segments {
     }
 }
 
+/// What an open file holds, decompressed if need be.
+pub(crate) fn content_of(path: &Path, file: File) -> Result<File> {
+    file.decompressed().map_err(|unreadable| unreadable_error(path, unreadable))
+}
+
 /// Takes an open file for a whole segment; of a compressed one, what it holds.
 fn segment(number: u64, path: PathBuf, file: File) -> Result<Segment> {
-    let file = file.decompressed().map_err(|unreadable| unreadable_error(&path, unreadable))?;
+    let file = content_of(&path, file)?;
     let end = file.size().map_err(|error| Error::io(Attempt::OpenToRead, &path, error))?;
     Ok(Segment { number, path: path.as_path().into(), file: Arc::new(file), start: 0, end })
 }

@@ -5,12 +5,14 @@ use std::{path::Path, sync::Arc};
 use serde::Serialize;
 
 use crate::{
+    archive::{Archived, Before},
     encode::{Batch, Unit},
     error::{Attempt, Error, ErrorKind, Result},
     group_commit::{
         Chored, Discarded, DurableThrough, Entering, Handle, Journal, Order, Outcome, Queued, Reopened, Settling, Watching, WriterState, block_on,
     },
     position::{Appended, Position},
+    prune::{Keep, Pruned},
     rotate::Rotated,
     writer::{Durability, Options, Writer},
 };
@@ -184,6 +186,27 @@ impl SharedWriter {
     /// the writer is closed before.
     pub fn rotate(&self) -> Result<Rotated> {
         self.chore(Attempt::Rotate, Writer::rotate)
+    }
+
+    /// Archives the records before a bound when all that was queued before is written: see [`Writer::archive`](crate::Writer::archive).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`flush`](SharedWriter::flush), with nothing done, and of [`Writer::archive`](crate::Writer::archive);
+    /// [`Closed`](ErrorKind::Closed) if the writer is closed before.
+    pub fn archive(&self, before: Before) -> Result<Archived> {
+        self.chore(Attempt::Archive, move |writer| writer.archive(before))
+    }
+
+    /// Prunes when all that was queued before is written: see [`Writer::prune`](crate::Writer::prune).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`flush`](SharedWriter::flush), with nothing done, and of [`Writer::prune`](crate::Writer::prune); [`Closed`](ErrorKind::Closed) if
+    /// the writer is closed before.
+    pub fn prune(&self, keep: &Keep) -> Result<Pruned> {
+        let keep = keep.clone();
+        self.chore(Attempt::Prune, move |writer| writer.prune(&keep))
     }
 
     /// Opens the journal anew after a failure, and goes on with what is queued.

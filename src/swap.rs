@@ -9,9 +9,10 @@
 //! 3. it is synced. Crash here: the same;
 //! 4. the old file gets a second name, the backup, and the directory is synced. Crash here: the journal has two names, and whoever opens it next
 //!    removes the second;
-//! 5. the new file is locked, before anybody can see it;
-//! 6. it is renamed over the journal. Crash here: the path names the old file or the new one, and each of them is whole;
-//! 7. the directory is synced. Crash here: the new file;
+//! 5. the new file is locked, before anybody can see it, and gets a second temporary name;
+//! 6. it is renamed over the journal. Crash here: the path names the old file or the new one, and each of them is whole. Whoever opens the new one
+//!    sees its two names and syncs the directory, or else what he appends could be lost with the rename in a power cut;
+//! 7. the directory is synced, and the second name removed. Crash here: the new file;
 //! 8. the new file is unlocked, and then the old one. A writer that waited for the old lock sees that its path names another file, and goes on
 //!    in that one.
 //!
@@ -47,8 +48,13 @@ pub(crate) struct Fresh {
 impl Fresh {
     /// Creates it, empty, with the owner and the mode of `model`.
     pub(crate) fn create(place: &Place, model: &File) -> io::Result<Fresh> {
+        Fresh::create_as(place, &place.name, model)
+    }
+
+    /// The same under a temporary name of another file than the active one.
+    pub(crate) fn create_as(place: &Place, base: &OsStr, model: &File) -> io::Result<Fresh> {
         let mode = model.mode()?;
-        let name = |attempt| name::temporary(&place.name, std::process::id(), attempt);
+        let name = |attempt| name::temporary(base, std::process::id(), attempt);
         let (file, path) = first_free(name, |name| {
             let path = place.path.with_file_name(name);
             place.disk.create_append(&path, mode & 0o600).map(|file| (file, path))
@@ -56,6 +62,11 @@ impl Fresh {
         let temporary = Temporary { disk: place.disk.clone(), path, is_installed: false };
         file.own_like(model)?;
         Ok(Fresh { file: Arc::new(file), temporary })
+    }
+
+    #[cfg(feature = "zstd")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.temporary.path
     }
 
     /// Takes its lock, before anybody else can see it as the journal.
@@ -99,6 +110,13 @@ pub(crate) struct Temporary {
     pub(crate) disk: Disk,
     pub(crate) path: PathBuf,
     pub(crate) is_installed: bool,
+}
+
+impl Temporary {
+    /// Lets it stay, to be removed by whoever comes next.
+    fn keep(mut self) {
+        self.is_installed = true;
+    }
 }
 
 impl Drop for Temporary {
@@ -157,14 +175,24 @@ impl Successor {
             self.fresh.file.sync_data().map_err(failed)?;
         }
         let backup = backup.map(|id| self.back_up(id)).transpose().map_err(failed)?;
-        let installed = self.rename().inspect_err(|_| {
+        let mut second = self.second_name();
+        let renamed = self.rename();
+        let installed = renamed.inspect_err(|_| {
+            if !matches!(self.active.is_named(), Ok(true)) {
+                // It failed, and was done all the same: both names are needed.
+                second.take().into_iter().for_each(Temporary::keep);
+                return;
+            }
             if let Some(Err(error)) = backup.as_ref().map(|backup| disk.remove_file(backup)) {
                 tracing::warn!(path = %journal.display(), %error, "the backup's name could not be taken back; whoever opens the journal next does it");
             }
         })?;
         self.active.place.dir.sync().map_err(|error| {
+            // Whoever opens the journal next sees two names, and syncs.
+            second.take().into_iter().for_each(Temporary::keep);
             failed(error).kinded(ErrorKind::DurabilityUnknown).detail("the new file is in place, but its directory could not be synced")
         })?;
+        drop(second);
         let Successor { active: Active { file: replaced, place, .. }, fresh, .. } = self;
         let active = Active { file: fresh.file, id: installed, place };
         Ok(Installed { active, replaced, backup })
@@ -184,6 +212,31 @@ impl Successor {
         Ok(backup)
     }
 
+    /// Gives the new file another temporary name, that is there until the first one, being the journal's by then, is durable. Where the file system
+    /// has no hard links nothing tells the next opener that this may be missing.
+    fn second_name(&self) -> Option<Temporary> {
+        let place = &self.active.place;
+        let linked = first_free(
+            |attempt| name::temporary(&place.name, std::process::id(), attempt),
+            |name| {
+                let path = place.path.with_file_name(name);
+                let linked = place.disk.hard_link(&self.fresh.temporary.path, &path);
+                if linked.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+                    // It may be there all the same.
+                    let _ = place.disk.remove_file(&path);
+                }
+                linked.map(|()| path)
+            },
+        );
+        match linked {
+            Ok(path) => Some(Temporary { disk: place.disk.clone(), path, is_installed: false }),
+            Err(error) => {
+                tracing::debug!(path = %place.path.display(), %error, "the new file could not get a second name");
+                None
+            }
+        }
+    }
+
     /// Steps 5 and 6.
     fn rename(&mut self) -> Result<FileId> {
         let place = &self.active.place;
@@ -201,10 +254,16 @@ impl Successor {
 pub(crate) fn clear_leftovers(attempt: Attempt, active: &Active) -> Result<()> {
     let place = &active.place;
     let failed = |error| Error::io(attempt, &place.path, error);
+    let mut is_synced = false;
     for name in place.dir.names().map_err(failed)? {
         let could_be_second = name::is_backup(&place.name, &name) || name::parse_archived(&place.name, &name).is_some();
         let is_second = || Ok(could_be_second && place.dir.id_of(&name)? == Some(active.id));
         if name::is_temporary(&place.name, &name) || is_second().map_err(failed)? {
+            if !is_synced {
+                // A second name says that the first one may not be durable.
+                place.dir.sync().map_err(failed)?;
+                is_synced = true;
+            }
             place.disk.remove_file(&place.path.with_file_name(&name)).map_err(failed)?;
             tracing::info!(path = %place.path.display(), leftover = %name.display(), "removed what a crash left");
         }

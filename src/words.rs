@@ -24,7 +24,14 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_and_one_is_singular() {
-        for (number, text) in [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1,000 bytes"), (3_104_771, "3,104,771 bytes")] {
+        for (number, text) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (999, "999 bytes"),
+            (1000, "1,000 bytes"),
+            (3_104_771, "3,104,771 bytes"),
+            (u64::MAX, "18,446,744,073,709,551,615 bytes"),
+        ] {
             assert_eq!(count(number, "byte"), text);
         }
     }

@@ -175,18 +175,18 @@ pub fn read_pieces(file: &mut File, from: u64, to: u64, buffer: &mut Aligned, mu
 }
 
 /// Reads the file and does nothing with it.
-pub fn read(path: &Path) -> impl FnMut(u64) -> Duration {
+pub fn read(path: &Path) -> impl FnMut(u64) -> Duration + use<> {
     passes(path, 1, |_| ())
 }
 
 /// Reads the file and finds its LFs, on some threads.
-pub fn memchr(path: &Path, threads: u64) -> impl FnMut(u64) -> Duration {
+pub fn memchr(path: &Path, threads: u64) -> impl FnMut(u64) -> Duration + use<> {
     passes(path, threads, |piece| {
         std::hint::black_box(memchr::memchr_iter(b'\n', piece).count());
     })
 }
 
-fn passes(path: &Path, threads: u64, piece: impl Fn(&[u8]) + Copy + Send) -> impl FnMut(u64) -> Duration {
+fn passes<P: Fn(&[u8]) + Copy + Send>(path: &Path, threads: u64, piece: P) -> impl FnMut(u64) -> Duration + use<P> {
     let path = path.to_owned();
     move |count| {
         let len = std::fs::metadata(&path).unwrap().len();
@@ -207,7 +207,7 @@ fn passes(path: &Path, threads: u64, piece: impl Fn(&[u8]) + Copy + Send) -> imp
 }
 
 /// Reads the file and calls `line` for each line, without its LF.
-pub fn lines(path: &Path, mut line: impl FnMut(&[u8])) -> impl FnMut(u64) -> Duration {
+pub fn lines<L: FnMut(&[u8])>(path: &Path, mut line: L) -> impl FnMut(u64) -> Duration + use<L> {
     let path = path.to_owned();
     let mut buffer = Aligned::new(READ_BYTES);
     let mut begun = Vec::new();

@@ -26,11 +26,13 @@ pub struct Settings {
     pub largest_bytes: u64,
     /// Where a picture goes.
     pub svg: Option<String>,
+    /// Where a table in Markdown goes.
+    pub markdown: Option<String>,
 }
 
 /// What `--help` says.
 const HELP: &str = "\
-usage: [FILTER] [--quick] [--ratios | --goals] [--largest-gib N] [--svg FILE]
+usage: [FILTER] [--quick] [--ratios | --goals] [--largest-gib N] [--svg FILE] [--markdown FILE]
 
   FILTER            only rows with this in their name
   --quick           short turns and small files
@@ -38,6 +40,7 @@ usage: [FILTER] [--quick] [--ratios | --goals] [--largest-gib N] [--svg FILE]
   --goals           the rows that have a goal, without criterion's statistics
   --largest-gib N   the largest file; 10, or 1 with --quick
   --svg FILE        where the picture goes, of those that draw one
+  --markdown FILE   where the table goes too, of those that write one
 ";
 
 impl Settings {
@@ -52,6 +55,7 @@ impl Settings {
             is_quick: false,
             largest_bytes: 0,
             svg: None,
+            markdown: None,
         };
         let mut is_ratios = false;
         let mut args = std::env::args().skip(1);
@@ -67,6 +71,7 @@ impl Settings {
                     settings.largest_bytes = args.next().and_then(|gib| gib.parse::<u64>().ok()).map_or_else(|| usage(2), |gib| gib << 30)
                 }
                 "--svg" => settings.svg = Some(args.next().unwrap_or_else(|| usage(2))),
+                "--markdown" => settings.markdown = Some(args.next().unwrap_or_else(|| usage(2))),
                 "--help" | "-h" => usage(0),
                 filter if !filter.starts_with('-') => settings.filter = Some(filter.to_owned()),
                 _ => {}
@@ -126,6 +131,14 @@ pub struct Subject<'a> {
     pub amount: u64,
     /// So many operations.
     pub round: Box<dyn FnMut(u64) -> Duration + 'a>,
+}
+
+impl Subject<'_> {
+    /// One turn of so many operations: units per second.
+    pub fn turn(&mut self, count: u64) -> f64 {
+        let took = (self.round)(count);
+        (self.amount * count) as f64 / took.as_secs_f64().max(1e-9)
+    }
 }
 
 /// What a row must show.
@@ -206,8 +219,7 @@ pub fn take_turns(subjects: &mut [&mut Subject<'_>], settings: &Settings) -> Vec
     let mut rates = vec![Vec::with_capacity(settings.rounds + 1); subjects.len()];
     for round in 0..=settings.rounds {
         for at in (1..subjects.len()).chain((round < settings.rounds).then_some(0)) {
-            let took = (subjects[at].round)(counts[at]);
-            rates[at].push((subjects[at].amount * counts[at]) as f64 / took.as_secs_f64().max(1e-9));
+            rates[at].push(subjects[at].turn(counts[at]));
         }
     }
     rates
@@ -217,17 +229,35 @@ pub fn take_turns(subjects: &mut [&mut Subject<'_>], settings: &Settings) -> Vec
 const PACES_MAX: f64 = 1.5;
 
 /// Each turn of ours by those of the floor on both sides.
-pub fn ratios(ours: &[f64], floor: &[f64]) -> Vec<f64> {
-    let all = || ours.iter().zip(floor.windows(2)).map(|(ours, sides)| (ours / (sides[0] * sides[1]).sqrt(), (sides[0] / sides[1]).ln().abs()));
-    let steady: Vec<f64> = all().filter(|(_, apart)| *apart <= PACES_MAX.ln()).map(|(ratio, _)| ratio).collect();
-    if steady.is_empty() { all().map(|(ratio, _)| ratio).collect() } else { steady }
+fn ratios(ours: &[f64], floor: &[f64]) -> Vec<f64> {
+    let turns: Vec<_> = ours.iter().zip(floor.windows(2)).map(|(ours, sides)| (*ours, sides[0], sides[1])).collect();
+    steady(&turns)
+}
+
+/// The ratios of turns, each with the floor's turns before and after it, but for those where these two are too far apart.
+pub fn steady(turns: &[(f64, f64, f64)]) -> Vec<f64> {
+    let ratios = |kept: &dyn Fn(f64) -> bool| -> Vec<f64> {
+        turns
+            .iter()
+            .filter(|(_, before, after)| kept((before / after).ln().abs()))
+            .map(|(ours, before, after)| ours / (before * after).sqrt())
+            .collect()
+    };
+    let steady = ratios(&|apart| apart <= PACES_MAX.ln());
+    if steady.is_empty() { ratios(&|_| true) } else { steady }
 }
 
 /// How many operations fill a turn.
-fn count_for(subject: &mut Subject<'_>, turn: Duration) -> u64 {
+pub fn count_for(subject: &mut Subject<'_>, turn: Duration) -> u64 {
     let mut count = 1;
     loop {
-        let took = (subject.round)(count);
+        // The machine may have had something else to do.
+        let mut took = (subject.round)(count);
+        for _ in 0..2 {
+            if (turn / 4..turn * 4).contains(&took) {
+                took = took.min((subject.round)(count));
+            }
+        }
         if took >= turn / 4 {
             let fill = turn.as_secs_f64() / took.as_secs_f64().max(1e-9);
             return ((count as f64 * fill) as u64).max(1);

@@ -1,10 +1,10 @@
 //! Files to work on, beside the program itself: on a disk, where the system's temporary directory may be in memory.
 
 use std::{
-    cell::Cell,
     fs::File,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use tempfile::TempDir;
@@ -16,7 +16,7 @@ use super::records::Records;
 #[derive(Debug)]
 pub struct Scratch {
     dir: TempDir,
-    next: Cell<u64>,
+    next: AtomicU64,
 }
 
 impl Scratch {
@@ -24,7 +24,7 @@ impl Scratch {
     pub fn new() -> Scratch {
         let program = std::env::current_exe().unwrap();
         let dir = tempfile::Builder::new().prefix("bench-").tempdir_in(program.parent().unwrap()).unwrap();
-        Scratch { dir, next: Cell::new(0) }
+        Scratch { dir, next: AtomicU64::new(0) }
     }
 
     /// The directory.
@@ -34,7 +34,7 @@ impl Scratch {
 
     /// A path that nothing has.
     pub fn fresh(&self) -> PathBuf {
-        let number = self.next.replace(self.next.get() + 1);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.dir.path().join(format!("{number}.jsonl"))
     }
 

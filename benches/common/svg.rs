@@ -32,8 +32,8 @@ pub struct Bar {
 
 /// Groups of bars, each with a scale of its own, that starts at nothing.
 pub fn bars(title: &str, groups: &[(String, Vec<Bar>)]) -> String {
-    const NAMES: f64 = 230.0;
-    const LONGEST: f64 = 360.0;
+    const NAMES: f64 = 250.0;
+    const LONGEST: f64 = 340.0;
     let mut body = String::new();
     let mut y = 50;
     for (group, bars) in groups {

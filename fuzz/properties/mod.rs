@@ -12,12 +12,14 @@
     reason = "a property that fails should say where, and a part of the crash rig is borrowed"
 )]
 
+mod checkpoint;
 mod faults;
 mod lines;
 mod open;
 mod repair;
 mod salvage;
 mod seal;
+mod snapshot;
 mod verdict;
 mod verify;
 
@@ -31,12 +33,14 @@ mod script;
 use untorn::{internals, sim::SimDisk};
 
 pub use self::{
+    checkpoint::checkpoint,
     faults::faults,
     lines::{backward, forward},
     open::open,
     repair::repair,
     salvage::salvage,
     seal::seal,
+    snapshot::snapshot,
     verdict::verdict,
     verify::verify,
 };
@@ -44,14 +48,16 @@ pub use self::{
 type Property = fn(&[u8]);
 
 /// Each property, by the name of its target and of its seeds' directory.
-pub const ALL: [(&str, Property); 9] = [
+pub const ALL: [(&str, Property); 11] = [
     ("backward", backward),
+    ("checkpoint", checkpoint),
     ("faults", faults),
     ("forward", forward),
     ("open", open),
     ("repair", repair),
     ("salvage", salvage),
     ("seal", seal),
+    ("snapshot", snapshot),
     ("verdict", verdict),
     ("verify", verify),
 ];

@@ -9,11 +9,10 @@
 
 pub(crate) mod assign;
 pub(crate) mod identity;
-#[allow(dead_code, reason = "prune is its user")]
 pub(crate) mod needed;
 mod restore;
 pub(crate) mod store;
-mod written;
+pub(crate) mod written;
 
 use std::path::{Path, PathBuf};
 
@@ -97,6 +96,11 @@ impl Checkpoint {
     pub(crate) fn of(identity: &Identity, mark: Option<Mark>, generation: u64) -> Checkpoint {
         let Identity { path, file, fingerprint } = identity;
         Checkpoint { path: Some(path.to_path_buf()), file: Some(*file), fingerprint: *fingerprint, generation, mark }
+    }
+
+    /// Names a record and nothing else.
+    pub(crate) fn covering(mark: Mark) -> Checkpoint {
+        Checkpoint { path: None, file: None, fingerprint: None, generation: 0, mark: Some(mark) }
     }
 
     /// The path that the journal had, as far as it is known.

@@ -102,14 +102,14 @@ pub(crate) enum Stored {
     /// The last state is damaged; this is the one before it, and why.
     Previous(ConsumerState, Error),
     /// No state is whole: the consumer starts anew.
-    Damaged(Error),
+    Damaged,
 }
 
 impl Stored {
     pub(crate) fn sources(&self) -> &[SourceState] {
         match self {
             Stored::Current(state) | Stored::Previous(state, _) => &state.sources,
-            Stored::New | Stored::Damaged(_) => &[],
+            Stored::New | Stored::Damaged => &[],
         }
     }
 }
@@ -197,7 +197,7 @@ impl Store {
         if line.len() as u64 > LINE_BYTES_MAX_DEFAULT {
             return Err(Error::new(ErrorKind::TooLong, Attempt::SaveCheckpoint).on(path).detail("there are too many sources"));
         }
-        let replaced = self.generations.replace(&line, |bytes| decode(Path::new(""), bytes).is_ok());
+        let replaced = self.generations.replace(&line, |generations| generations.is_whole(|path, bytes| decode(path, bytes).is_ok()));
         // In place, if perhaps not after a power cut.
         if !replaced.as_ref().is_err_and(|error| error.kind() != ErrorKind::DurabilityUnknown) {
             self.generation = generation;
@@ -211,6 +211,7 @@ impl Store {
     }
 
     /// Of the state saved last, or found; 0 if there is none.
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -220,14 +221,17 @@ impl Store {
             Ok(None) => Stored::New,
             Ok(Some(Loaded { value, fell_back: None })) => Stored::Current(value),
             Ok(Some(Loaded { value, fell_back: Some(why) })) => Stored::Previous(value, why),
-            Err(damage) if damage.kind() == ErrorKind::Corrupt => Stored::Damaged(damage),
+            Err(damage) if damage.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(%damage, "no state of the consumer is whole");
+                Stored::Damaged
+            }
             Err(error) => return Err(error),
         };
         self.generation = match &stored {
             Stored::Current(state) => state.generation,
             // The damaged one may have had the next number.
             Stored::Previous(state, _) => state.generation.saturating_add(1),
-            Stored::New | Stored::Damaged(_) => 0,
+            Stored::New | Stored::Damaged => 0,
         };
         Ok(stored)
     }
@@ -320,7 +324,7 @@ pub(crate) fn consumers(disk: &Disk, dir: &Path) -> Result<Vec<PathBuf>> {
         Ok::<_, io::Error>(is_there(generations::Which::Current)? || is_there(generations::Which::Previous)?)
     };
     match disk.kind(dir).map_err(failed)? {
-        None => return Err(failed(io::ErrorKind::NotFound.into())),
+        None => return Err(failed(rustix::io::Errno::NOENT.into())),
         _ if is_one(dir).map_err(failed)? => return Ok(vec![dir.to_owned()]),
         _ => {}
     }
@@ -374,6 +378,6 @@ pub fn reset_checkpoint(dir: impl AsRef<Path>, name: &str) -> Result<Option<Cons
     Ok(match stored {
         Stored::Current(state) => Some(state),
         Stored::Previous(state, why) => Some(ConsumerState { fell_back: Some(why), ..state }),
-        Stored::New | Stored::Damaged(_) => None,
+        Stored::New | Stored::Damaged => None,
     })
 }

@@ -9,11 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::Checkpoint;
-use crate::{
-    fingerprint::Fingerprint,
-    position::{Mark, Position},
-    sys::FileId,
-};
+use crate::{fingerprint::Fingerprint, position::WrittenMark, sys::FileId};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Written {
@@ -22,7 +18,8 @@ pub(super) struct Written {
     file: Option<File>,
     fingerprint: Option<Fingerprint>,
     generation: u64,
-    last: Option<Last>,
+    /// The last acknowledged record.
+    last: Option<WrittenMark>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,31 +28,14 @@ struct File {
     inode: u64,
 }
 
-/// The last acknowledged record.
-#[derive(Serialize, Deserialize)]
-struct Last {
-    seq: Option<u64>,
-    crc: String,
-    segment: u64,
-    start: u64,
-    end: u64,
-}
-
 impl From<Checkpoint> for Written {
     fn from(checkpoint: Checkpoint) -> Written {
-        let last = |mark: Mark| Last {
-            seq: mark.seq,
-            crc: format!("{:08x}", mark.crc),
-            segment: mark.start.segment,
-            start: mark.start.offset,
-            end: mark.end.offset,
-        };
         Written {
             path: checkpoint.path.as_deref().map(spell),
             file: checkpoint.file.map(|FileId { device, inode }| File { device, inode }),
             fingerprint: checkpoint.fingerprint,
             generation: checkpoint.generation,
-            last: checkpoint.mark.map(last),
+            last: checkpoint.mark.map(WrittenMark::from),
         }
     }
 }
@@ -63,22 +43,17 @@ impl From<Checkpoint> for Written {
 impl From<Written> for Checkpoint {
     /// A CRC that is none makes a checkpoint without a last record: it proves nothing.
     fn from(written: Written) -> Checkpoint {
-        let mark = |last: Last| {
-            let crc = u32::from_str_radix(&last.crc, 16).ok().filter(|_| last.crc.len() == 8)?;
-            let at = |offset| Position { segment: last.segment, offset };
-            Some(Mark { seq: last.seq, start: at(last.start), end: at(last.end.max(last.start)), crc })
-        };
         Checkpoint {
             path: written.path.as_deref().map(unspell),
             file: written.file.map(|File { device, inode }| FileId { device, inode }),
             fingerprint: written.fingerprint,
             generation: written.generation,
-            mark: written.last.and_then(mark),
+            mark: written.last.and_then(WrittenMark::mark),
         }
     }
 }
 
-fn spell(path: &Path) -> String {
+pub(crate) fn spell(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         text.push_str(&chunk.valid().replace('%', "%25"));
@@ -87,7 +62,7 @@ fn spell(path: &Path) -> String {
     text
 }
 
-fn unspell(text: &str) -> PathBuf {
+pub(crate) fn unspell(text: &str) -> PathBuf {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {

@@ -121,7 +121,7 @@ impl Core {
             known: HashSet::new(),
             states: Vec::new(),
             others: stored.sources().to_vec(),
-            is_damaged: matches!(stored, Stored::Damaged(_)),
+            is_damaged: matches!(stored, Stored::Damaged),
             waiting: VecDeque::new(),
             turns: Turns::default(),
             is_stalled: false,

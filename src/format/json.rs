@@ -435,7 +435,11 @@ impl<'a> Cursor<'a> {
 
     /// The text before `at` is UTF-8, unless it ends the text inside a sequence: more bytes could complete that one.
     fn check_utf8_before(&self, at: usize) -> Result<(), Invalid> {
-        match str::from_utf8(self.text.get(..at).unwrap_or(self.text)) {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        if simdutf8::basic::from_utf8(before).is_ok() {
+            return Ok(());
+        }
+        match str::from_utf8(before) {
             Err(error) if error.error_len().is_some() || at < self.text.len() => Err(Invalid { at: error.valid_up_to(), reason: Reason::NotUtf8 }),
             _ => Ok(()),
         }

@@ -83,6 +83,13 @@ pub(crate) fn archived(journal: &OsStr, number: u64) -> OsString {
     name
 }
 
+/// What the names of all archived segments begin with.
+pub(crate) fn archived_prefix(journal: &OsStr) -> OsString {
+    let mut prefix = split(journal).0.to_owned();
+    prefix.push(".");
+    prefix
+}
+
 /// The compressed twin of an archived segment.
 pub(crate) fn compressed(archived: &Path) -> PathBuf {
     let mut name = archived.as_os_str().to_owned();

@@ -4,8 +4,10 @@
 //! whole. A line whose end differs from the shape in one byte counts as sealed and damaged, so that no flipped bit can turn a sealed line into
 //! a plain one.
 
+use std::sync::LazyLock;
+
 use crc32fast::Hasher;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 
 use super::{CRC_HEX_DIGITS, CRC_PREFIX, CRC_SUFFIX, CRC_TAIL_BYTES, MORE_KEY, SEQ_DIGITS_MAX, SEQ_KEY, SEQ_MAX, VALUE_PREFIX};
 
@@ -132,6 +134,9 @@ pub(crate) fn is_space(byte: u8) -> bool {
 /// are counted. The comma before `"_seq"` costs at most one byte whatever stands there.
 fn is_near(line: &[u8]) -> bool {
     let Some((covered, tail)) = line.split_at_checked(line.len().saturating_sub(CRC_TAIL_BYTES)) else { return false };
+    if !begins_nearly(tail, CRC_PREFIX) {
+        return false;
+    }
     let in_tail = Misfits::of_tail(tail);
     if !in_tail.at_most_one() {
         return false;
@@ -147,6 +152,15 @@ fn is_near(line: &[u8]) -> bool {
             seq.and_then(|(rest, misfits)| misfits.take_key(rest, SEQ_KEY)).is_some_and(Misfits::fits_before)
         })
     })
+}
+
+/// Whether of the first eight bytes all but at most one are the same. It rules nearly every plain line out at once.
+fn begins_nearly(found: &[u8], expected: &[u8]) -> bool {
+    let (Some(found), Some(expected)) = (found.first_chunk(), expected.first_chunk()) else { return true };
+    let apart = u64::from_le_bytes(*found) ^ u64::from_le_bytes(*expected);
+    // What is left from the lowest byte that differs on.
+    let first = apart.trailing_zeros() & !7;
+    apart.checked_shr(first).unwrap_or_default() <= u64::from(u8::MAX)
 }
 
 /// How many bytes of a line, taken off its end part by part, do not fit the shape of a seal. More than one is as good as a hundred.
@@ -206,10 +220,12 @@ pub(crate) fn tail_of(crc: u32) -> Vec<u8> {
 }
 
 fn push_tail(line: &mut Vec<u8>, crc: u32) {
+    let digits: [u8; CRC_HEX_DIGITS] = std::array::from_fn(|at| {
+        let shift = 4 * (CRC_HEX_DIGITS - 1 - at);
+        HEX.get((crc >> shift & 0xf) as usize).copied().unwrap_or(b'0')
+    });
     line.extend_from_slice(CRC_PREFIX);
-    for shift in (0..CRC_HEX_DIGITS).rev() {
-        line.push(HEX.get((crc >> (4 * shift) & 0xf) as usize).copied().unwrap_or(b'0'));
-    }
+    line.extend_from_slice(&digits);
     line.extend_from_slice(CRC_SUFFIX);
 }
 
@@ -255,8 +271,10 @@ impl Opening {
 
 /// One search for the bytes that all three keys begin with, then a look at each place: a false hit only costs a wrapping.
 fn names_a_seal(payload: &[u8]) -> bool {
+    // Preparing the search costs more than searching one payload.
+    static SEARCH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"_"));
     let keys: [&[u8]; 3] = [b"seq\"", b"more\"", b"crc\""];
-    memmem::find_iter(payload, b"\"_").any(|at| {
+    SEARCH.find_iter(payload).any(|at| {
         let name = payload.get(at + 2..).unwrap_or_default();
         keys.iter().any(|key| name.starts_with(key))
     })

@@ -25,7 +25,7 @@ fn save(disk: &SimDisk, number: u8) -> Result<()> {
 }
 
 fn save_with(generations: &mut Generations, number: u8) -> Result<()> {
-    generations.replace(&content(number), |bytes| decode(Path::new(PATH), bytes).is_ok())
+    generations.replace(&content(number), |generations| generations.is_whole(|path, bytes| decode(path, bytes).is_ok()))
 }
 
 fn loaded(disk: &SimDisk) -> Option<u8> {
@@ -174,7 +174,7 @@ fn a_refused_generation_is_not_kept_even_if_the_save_has_to_be_tried_twice() {
     let disk = disk_with(2);
     let mut generations = generations(&disk);
     generations.load(decode).unwrap();
-    generations.refuse_current();
+    generations.judge_current(false);
     disk.fail(Fault { at: OpMatch::every(OpKind::SyncData), how: How::Errno(28) });
     save_with(&mut generations, 2).unwrap_err();
     disk.heal();

@@ -124,7 +124,7 @@ impl Line<'_> {
 
 /// Checking all of the payload for UTF-8 first is faster than checking string by string.
 fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> serde_json::Result<T> {
-    match str::from_utf8(payload) {
+    match simdutf8::basic::from_utf8(payload) {
         Ok(text) => serde_json::from_str(text),
         Err(_) => serde_json::from_slice(payload),
     }

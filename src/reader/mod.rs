@@ -7,7 +7,7 @@
 mod batch;
 pub(crate) mod line;
 mod options;
-mod records;
+pub(crate) mod records;
 pub(crate) mod start;
 pub(crate) mod walk;
 
@@ -15,12 +15,12 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use self::walk::Walk;
 pub use self::{
     line::Line,
     options::{OnCorrupt, ReadOptions, Start},
     records::{Record, Records},
 };
+use self::{start::Started, walk::Walk};
 use crate::{
     checkpoint::Restored,
     damage::Damage,
@@ -83,7 +83,7 @@ impl Reader {
 
     /// The rest of the journal as records of one type. Corrupt lines are counted and passed over, unless the options say otherwise.
     pub fn records<T: DeserializeOwned>(mut self) -> Records<T> {
-        self.on_corrupt.get_or_insert(OnCorrupt::Skip);
+        self.skip_corrupt();
         Records::new(self)
     }
 
@@ -100,6 +100,24 @@ impl Reader {
         let shown = if found.is_record() && !found.span.terminated { found.text.end } else { bytes.len() };
         let bytes = bytes.get_mut(..shown).unwrap_or_default();
         Ok(Some(Line { bytes, found, segment, number: *number, displaced: None }))
+    }
+
+    /// The files that are read.
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Corrupt lines are passed over from now on, unless the options said otherwise.
+    pub(crate) fn skip_corrupt(&mut self) {
+        self.on_corrupt.get_or_insert(OnCorrupt::Skip);
+    }
+
+    /// Goes on, or back, to where this start is; the end stays where it is.
+    pub(crate) fn go_to(&mut self, start: &Start) -> Result<()> {
+        let Started { segment, offset, restored } = start::find(&self.segments, start, self.line_bytes_max)?;
+        self.walk = Walk::new(options::cut(segment, self.end), offset, self.line_bytes_max);
+        self.restored = restored;
+        Ok(())
     }
 
     /// What was passed over or given out as damage so far.

@@ -77,24 +77,39 @@ impl<T: DeserializeOwned> Iterator for Records<T> {
     type Item = Result<Record<T>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.is_over {
-            match self.reader.next_line() {
-                Ok(Some(mut line)) => match line.verdict() {
-                    Verdict::Sealed | Verdict::Plain | Verdict::Corrupt(_) => {
-                        let mark = line.mark();
-                        return Some(line.decode().map(|value| Record { value, mark }));
-                    }
-                    Verdict::Blank | Verdict::Torn => {}
-                },
-                Ok(None) => self.is_over = true,
-                Err(error) => {
-                    self.is_over = true;
-                    return Some(Err(error));
-                }
+        if self.is_over {
+            return None;
+        }
+        match next(&mut self.reader) {
+            Ok(Some(record)) => Some(record),
+            Ok(None) => {
+                self.is_over = true;
+                None
+            }
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(error))
             }
         }
-        None
     }
+}
+
+/// The next record, or why it is none; `None` at the end.
+///
+/// # Errors
+///
+/// As [`Reader::next_line`].
+pub(crate) fn next<T: DeserializeOwned>(reader: &mut Reader) -> Result<Option<Result<Record<T>>>> {
+    while let Some(mut line) = reader.next_line()? {
+        match line.verdict() {
+            Verdict::Sealed | Verdict::Plain | Verdict::Corrupt(_) => {
+                let mark = line.mark();
+                return Ok(Some(line.decode().map(|value| Record { value, mark })));
+            }
+            Verdict::Blank | Verdict::Torn => {}
+        }
+    }
+    Ok(None)
 }
 
 impl<T: DeserializeOwned> FusedIterator for Records<T> {}

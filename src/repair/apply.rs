@@ -188,7 +188,7 @@ fn take_over(plan: &RepairPlan, installed: &Installed, size: u64, quarantine: &P
 fn finish(plan: &RepairPlan, active: &Active, repaired: Repaired) -> Result<Repaired> {
     let failed = |error| Error::io(Attempt::Repair, &plan.path, error);
     let len = active.file.size().map_err(failed)?;
-    let damage = plan.options.find(&active.file, len).map_err(|refusal| refusal.told_of(Attempt::Repair, &plan.path))?;
+    let damage = plan.options.find(&active.file, len, &mut |_| {}).map_err(|refusal| refusal.told_of(Attempt::Repair, &plan.path))?;
     let mut remaining = u64::from(damage.unterminated.is_some());
     damage.edits(|_, _| remaining += 1);
     Ok(Repaired { remaining, ..repaired })

@@ -19,6 +19,7 @@ use crate::{
     scan::{self, Scanner, Span},
     sys::File,
     tail::{Last, Tail, Unterminated},
+    verify,
 };
 
 /// What decides what is damage, and what becomes of it.
@@ -79,8 +80,26 @@ impl From<io::Error> for Refusal {
     }
 }
 
+/// So many bytes are walked over before it is told again.
+const TOLD_EVERY_BYTES: u64 = 4 << 20;
+
+/// How far the walks are, of how many bytes; told now and then.
+pub(super) struct Meter<'a> {
+    pub(super) on: &'a mut dyn FnMut(verify::Progress<'_>),
+    pub(super) next: u64,
+}
+
+impl Meter<'_> {
+    fn at(&mut self, bytes_done: u64, bytes_total: u64) {
+        if bytes_done >= self.next {
+            self.next = bytes_done.saturating_add(TOLD_EVERY_BYTES);
+            (self.on)(verify::Progress { bytes_done, bytes_total, finding: None });
+        }
+    }
+}
+
 /// Finds the damage in the first `len` bytes of a file.
-pub(super) fn find(file: &File, len: u64, rules: &Rules) -> Result<Damage, Refusal> {
+pub(super) fn find(file: &File, len: u64, rules: &Rules, meter: &mut Meter<'_>) -> Result<Damage, Refusal> {
     let boundary = scan::boundary_before(file, len)?;
     let tail = Tail::find(file, len)?;
     let rest = tail.rest(file, rules.line_bytes_max)?;
@@ -88,11 +107,13 @@ pub(super) fn find(file: &File, len: u64, rules: &Rules) -> Result<Damage, Refus
     if last.last == Last::Newer {
         return Err(Refusal::Newer(last.tail.start));
     }
-    let survey = Survey::of(file, boundary, &last, rules)?;
+    let survey = Survey::of(file, boundary, &last, rules, meter)?;
     let mut walk = Walk::new(&survey, rules);
     let mut lines = Scanner::new(survey.restart.offset, boundary, rules.line_bytes_max);
+    let again = len - survey.restart.offset;
     while let Some(span) = lines.next(file)? {
         walk.line(&span, lines.bytes())?;
+        meter.at(len + (span.end - survey.restart.offset), len + again);
     }
     Ok(walk.finish(&last))
 }
@@ -134,7 +155,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(file: &File, boundary: u64, last: &LastLine, rules: &Rules) -> Result<Survey, Refusal> {
+    fn of(file: &File, boundary: u64, last: &LastLine, rules: &Rules, meter: &mut Meter<'_>) -> Result<Survey, Refusal> {
         let mut survey = Survey::default();
         let mut progress = Progress::default();
         let mut batches = Batches::new(rules.line_bytes_max);
@@ -167,6 +188,9 @@ impl Survey {
             }
             progress.offset = span.end;
             progress.lines += 1;
+            // What follows on the first damage is walked over again.
+            let again = if is_damaged { last.len - survey.restart.offset } else { 0 };
+            meter.at(span.end, last.len + again);
         }
         if is_behind_corrupt {
             survey.behind.push(if let Last::Record(Some(seal)) = last.last { Some(seal.seq) } else { None });

@@ -3,13 +3,13 @@
 use std::{
     ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
-use super::{FileId, FileKind, file, replace};
+use super::{FileId, FileKind, file, names::Changed, replace};
 
 /// One open directory.
 #[derive(Debug)]
@@ -66,6 +66,12 @@ impl RealDir {
 
     pub(super) fn names(&self) -> io::Result<Vec<OsString>> {
         fs::read_dir(&self.path)?.map(|found| Ok(found?.file_name())).collect()
+    }
+
+    pub(super) fn changed(&self) -> Option<Changed> {
+        let metadata = self.handle.metadata().ok()?;
+        let id = FileId { device: metadata.dev(), inode: metadata.ino() };
+        Some(Changed { id, at: metadata.modified().ok()?, told: (metadata.ctime(), metadata.ctime_nsec()) })
     }
 
     pub(super) fn free_bytes(&self) -> io::Result<Option<u64>> {

@@ -75,6 +75,19 @@ impl RealFile {
         Some(born.elapsed().unwrap_or_default())
     }
 
+    pub(super) fn unchanged_for(&self) -> Option<Duration> {
+        let changed = self.0.metadata().and_then(|metadata| metadata.modified()).ok()?;
+        Some(changed.elapsed().unwrap_or_default())
+    }
+
+    #[cfg(feature = "zstd")]
+    pub(super) fn date_like(&self, model: &RealFile) {
+        let dated = model.0.metadata().and_then(|metadata| self.0.set_modified(metadata.modified()?));
+        if let Err(error) = dated {
+            tracing::debug!(%error, fd = self.0.as_raw_fd(), "the time of the last change cannot be set");
+        }
+    }
+
     pub(super) fn links(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.nlink())
     }

@@ -8,6 +8,7 @@
 mod content;
 mod dir;
 mod file;
+pub(crate) mod names;
 mod proc;
 mod replace;
 #[cfg(feature = "sim")]
@@ -21,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use crate::format::compression::Compression;
+use crate::{error::ReadFailed, format::compression::Compression};
 
 /// A file's identity on this machine while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -207,6 +208,11 @@ impl Disk {
         on_disk!(self, replace::remove_file(path), sim => sim.remove_file(path))
     }
 
+    /// Tells one disk from another in this process; all clones of a disk are the same.
+    pub(crate) fn key(&self) -> usize {
+        on_disk!(self, 0, sim => sim.key())
+    }
+
     /// Creates a directory that only its owner may use; fails if the name is taken.
     pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
         on_disk!(self, dir::create(path), sim => sim.create_dir(path))
@@ -253,6 +259,15 @@ impl Dir {
         on_dir!(self, dir => dir.names())
     }
 
+    /// When the directory was changed last; `None` if the system does not tell.
+    fn changed(&self) -> Option<names::Changed> {
+        match self {
+            Dir::Real(dir) => dir.changed(),
+            #[cfg(feature = "sim")]
+            Dir::Sim(_) => None,
+        }
+    }
+
     /// Bytes that may still be written to the file system; `None` if it does not tell.
     pub(crate) fn free_bytes(&self) -> io::Result<Option<u64>> {
         on_dir!(self, dir => dir.free_bytes())
@@ -279,6 +294,23 @@ impl File {
             File::Real(file) => file.age(),
             #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
             _ => None,
+        }
+    }
+
+    /// How long the bytes of the file have not been changed; `None` if the system does not tell.
+    pub(crate) fn unchanged_for(&self) -> Option<Duration> {
+        match self {
+            File::Real(file) => file.unchanged_for(),
+            #[cfg(any(feature = "sim", feature = "zstd", feature = "gzip"))]
+            _ => None,
+        }
+    }
+
+    /// Gives the file the time at which another one was changed last. Where that cannot be done, nothing happens.
+    #[cfg(feature = "zstd")]
+    pub(crate) fn date_like(&self, model: &File) {
+        if let (File::Real(file), File::Real(model)) = (self, model) {
+            file.date_like(model);
         }
     }
 
@@ -313,9 +345,9 @@ impl File {
         on_file!(self, file => file.write(bytes))
     }
 
-    /// Reads some bytes at an offset; 0 at the end of the file.
+    /// Reads some bytes at an offset; 0 at the end of the file. What fails knows the offset, and [`Error`](crate::Error) tells it.
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        on_file!(self, file => file.read_at(into, offset))
+        on_file!(self, file => file.read_at(into, offset)).map_err(|error| ReadFailed::at(offset, error))
     }
 
     /// Writes some of `bytes` at an offset; only for a file from [`Disk::open_rewrite`].

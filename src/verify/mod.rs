@@ -19,7 +19,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-use std::{io, num::NonZero, ops::ControlFlow, path::Path};
+use std::{io, num::NonZero, ops::ControlFlow, path::Path, sync::Arc};
 
 use chunk::Source;
 use corrupt::Examiner;
@@ -33,7 +33,7 @@ use crate::{
     format::LINE_BYTES_MAX_DEFAULT,
     scan::Scanner,
     segment::{Segment, Segments},
-    sys::Disk,
+    sys::{Disk, names::Names},
 };
 
 pub use report::{Finding, Good, Progress, Report};
@@ -70,6 +70,8 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Report> {
 
 /// How a journal is verified.
 ///
+/// Many journals of one directory are verified sooner with the same options than each with its own: the directory is listed once.
+///
 /// ```
 /// # use std::ops::ControlFlow;
 /// # let dir = tempfile::tempdir()?;
@@ -93,6 +95,8 @@ pub struct VerifyOptions {
     threads: usize,
     chunk_bytes: u64,
     disk: Disk,
+    /// For journals of one directory, verified one after the other with the same options.
+    names: Arc<Names>,
 }
 
 impl Default for VerifyOptions {
@@ -112,6 +116,7 @@ impl VerifyOptions {
             threads: 0,
             chunk_bytes: CHUNK_BYTES,
             disk: Disk::default(),
+            names: Arc::default(),
         }
     }
 
@@ -168,7 +173,7 @@ impl VerifyOptions {
     /// As for [`verify`].
     pub fn run(&self, path: impl AsRef<Path>, on: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>) -> Result<Report> {
         let path = path.as_ref();
-        let segments = Segments::open(&self.disk, path, !self.active_only)?;
+        let segments = Segments::open_in(&self.disk, &self.names, path, !self.active_only)?;
         let report = Report::new(path, self.strict, Good::before(&segments.oldest()?));
         let mut merge = Merge::new(Recorder::new(report, self.findings_max, on), self.line_bytes_max);
         for number in segments.numbers() {

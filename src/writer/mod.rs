@@ -18,7 +18,7 @@ use std::{
 use serde::Serialize;
 
 pub(crate) use self::commit::Landing;
-pub use self::history::rotate;
+pub use self::history::{archive, plan_archive, prune, rotate};
 pub use self::options::{Durability, Format, Options};
 use self::reopen::{Poison, Unproved};
 use crate::{

@@ -127,7 +127,9 @@ pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Res
         let place = Arc::new(Place::find(&options.disk, path, Attempt::OpenToAppend)?);
         let opened = match Active::open(&place)? {
             None if rotate::is_half_done(&place)? => rotate::end(&place)?,
-            None if options.must_exist => return Err(Error::io(Attempt::OpenToAppend, path, io::ErrorKind::NotFound.into())),
+            None if options.must_exist => {
+                return Err(Error::new(ErrorKind::Io, Attempt::OpenToAppend).on(path).detail("there is no such journal"));
+            }
             None => Active::create(&place, options.mode)?,
             opened => opened,
         };
@@ -136,23 +138,24 @@ pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Res
         active.lock(wait, Attempt::OpenToAppend)?;
         // Between opening and locking, a repair or a rotation may have put another file in this one's place.
         if active.is_named()? {
-            clear_leftovers(&active);
+            clear_leftovers(&active)?;
             return Ok(active);
         }
     }
     Err(active::replaced_again(Attempt::OpenToAppend, path))
 }
 
-/// A second name may be the backup of a repair that crashed before it was done. One that is not does no harm here, nor does one that stays.
-fn clear_leftovers(active: &Active) {
-    let cleared = match active.file.links() {
-        Ok(1) => Ok(()),
-        Ok(_) => swap::clear_leftovers(Attempt::OpenToAppend, active),
-        Err(error) => Err(Error::io(Attempt::OpenToAppend, &active.place.path, error)),
-    };
-    if let Err(error) = cleared {
-        tracing::warn!(%error, "what an interrupted repair left could not be removed");
+/// A second name may be the backup of a repair that crashed before it was done, or be left from a swap that crashed before the file's first name was
+/// durable. One that is neither does no harm here, nor does one that stays.
+fn clear_leftovers(active: &Active) -> Result<()> {
+    let links = active.file.links().map_err(|error| Error::io(Attempt::OpenToAppend, &active.place.path, error))?;
+    if links > 1 {
+        active.sync_dir()?;
+        if let Err(error) = swap::clear_leftovers(Attempt::OpenToAppend, active) {
+            tracing::warn!(%error, "what an interrupted repair left could not be removed");
+        }
     }
+    Ok(())
 }
 
 /// What the file holds before anything is changed.

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -100,4 +101,32 @@ fn a_full_disk_is_told_nothing_is_torn_and_it_heals() {
         }
         assert_clean(&path);
     }
+}
+
+/// What is decompressed goes into a temporary file: without room for it, or without its directory, the error names the place, and nothing stays there.
+#[test]
+fn no_room_to_decompress_is_told_with_the_place() {
+    let place = Place::new();
+    let path = place.join("old.jsonl.gz");
+    let mut encoder = flate2::write::GzEncoder::new(fs::File::create(&path).unwrap(), flate2::Compression::fast());
+    encoder.write_all(&b"{\"n\":1}\n".repeat(100_000)).unwrap();
+    encoder.finish().unwrap();
+    let cat = |temporary: &Path| run(untorn().arg("cat").arg(&path).env("TMPDIR", temporary), b"");
+    assert_eq!(cat(&place.join("")).code, Some(0));
+    assert_eq!(fs::read_dir(place.join("")).unwrap().count(), 1);
+
+    let missing = place.join("missing");
+    let ran = cat(&missing);
+    let told = format!("its content goes into a temporary file in `{}`, or where TMPDIR says", missing.display());
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+
+    let disk = match SmallDisk::mount() {
+        Ok(disk) => disk,
+        Err(reason) => return skipped("no_room_to_decompress_is_told_with_the_place", &reason),
+    };
+    let ran = cat(&disk.place.join(""));
+    assert_eq!((ran.code, &ran.stdout[..]), (Some(2), &b""[..]));
+    assert!(ran.stderr.contains("No space left on device (os error 28)") && ran.stderr.contains("TMPDIR"), "{}", ran.stderr);
+    assert_eq!(fs::read_dir(disk.place.join("")).unwrap().count(), 0);
 }

@@ -17,6 +17,7 @@ mod follow;
 mod full_disk;
 mod killed;
 mod lines;
+mod readme;
 mod repaired;
 mod streams;
 mod support;

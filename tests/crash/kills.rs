@@ -155,3 +155,100 @@ fn whoever_is_killed_every_acknowledged_record_is_there_once() {
         }
     }
 }
+
+/// Does one random thing to the history of the journal, and is perhaps killed in the middle of it. Returns whether it was done.
+fn tidy_and_be_killed(journal: &Path, chance: &mut Chance) -> bool {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_untorn"));
+    match chance.within(0..6) {
+        0 | 1 => command.arg("rotate"),
+        2 | 3 => command.args(["archive", "--keep-last", &chance.within(1..20).to_string()]),
+        4 => command.args(["archive", "--zstd", "--keep-last", "5"]),
+        _ => command.args(["prune", "--no-consumers", "--keep-records", "150"]),
+    };
+    let mut child = command.arg(journal).stderr(std::process::Stdio::null()).spawn().unwrap();
+    if chance.within(0..3) > 0 {
+        thread::sleep(Duration::from_micros(chance.within(500..30_000)));
+        child.kill().unwrap();
+    }
+    child.wait().unwrap().success()
+}
+
+/// Every acknowledged record that is still kept is read once, under its number and in order, however the segments were moved about.
+fn check_whole(journal: &Path, ledger: &HashMap<u64, u32>, seen: &mut Seen) -> Result<u64, String> {
+    let mut records = untorn::Reader::open(journal).map_err(|error| format!("{error:?}"))?.records::<Box<serde_json::value::RawValue>>();
+    let (mut found, mut payloads, mut last) = (HashMap::new(), HashSet::new(), 0);
+    for record in records.by_ref() {
+        let record = record.map_err(|error| format!("{error:?}"))?;
+        let seq = record.mark.seq.ok_or("a plain record")?;
+        if seq <= last {
+            return Err(format!("#{seq} behind #{last}"));
+        }
+        last = seq;
+        found.insert(seq, crc32fast::hash(record.value.get().as_bytes()));
+        if !payloads.insert(record.value.get().to_owned()) {
+            return Err(format!("#{seq} is there a second time"));
+        }
+    }
+    let first = found.keys().min().copied().unwrap_or(u64::MAX);
+    seen.records += found.len();
+    seen.acknowledged += ledger.len();
+    match ledger.iter().find(|(seq, crc)| **seq >= first && found.get(seq) != Some(crc)) {
+        Some((seq, _)) => Err(format!("#{seq} was acknowledged, and {:?} is there; kept from #{first}", found.get(seq))),
+        None => Ok(first),
+    }
+}
+
+/// S3-03, S3-08, S3-09, F46, F47, F48: three processes append while another one rotates, archives, compresses and prunes, and all are killed at random.
+#[test]
+fn whatever_is_rotated_archived_and_pruned_meanwhile_every_record_is_read_once() {
+    let mut chance = Chance::new("history");
+    let disk = match Mount::tmpfs(1024) {
+        Ok(disk) => disk,
+        Err(why) => return lane::skip("kills beside rotation, archive and prune", &why),
+    };
+    let until = Instant::now() + Duration::from_secs(lane::pick(20, 300));
+    let (mut seen, mut done, mut tries, mut pruned, mut journals) = (Seen::default(), 0, 0, 0, 0);
+    while Instant::now() < until {
+        let dir = tempfile::tempdir_in(disk.path()).unwrap();
+        let journal = dir.path().join("session.jsonl");
+        let ledger = Ledger::default();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            let appending: Vec<_> = (0..3)
+                .map(|process| {
+                    let (mut chance, journal, ledger) = (chance.fork(), &journal, &ledger);
+                    scope.spawn(move || {
+                        (0..25).for_each(|life| append_and_be_killed(journal, &format!("{process}-{life}"), &mut chance, ledger));
+                    })
+                })
+                .collect();
+            let (mut chance, journal, is_over) = (chance.fork(), &journal, &is_over);
+            let tidying = scope.spawn(move || {
+                let (mut done, mut tries) = (0, 0);
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    tries += 1;
+                    done += usize::from(tidy_and_be_killed(journal, &mut chance));
+                }
+                (done, tries)
+            });
+            appending.into_iter().for_each(|appending| appending.join().unwrap());
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            let (did, tried) = tidying.join().unwrap();
+            done += did;
+            tries += tried;
+        });
+        seen.kills += 75;
+        journals += 1;
+        let ledger = ledger.into_inner().unwrap();
+        let first = check_whole(&journal, &ledger, &mut seen).unwrap_or_else(|why| panic!("{why}"));
+        pruned += usize::from(first > 1);
+        // Whoever comes next finishes what was begun, and nothing of it changes what is read.
+        untorn::archive(&journal, untorn::Before::Last(3)).unwrap();
+        assert_eq!(check_whole(&journal, &ledger, &mut Seen::default()), Ok(first));
+    }
+    let Seen { kills, records, acknowledged, .. } = seen;
+    println!(
+        "kills beside rotation, archive and prune: {journals} journals, {kills} appenders killed, {done} of {tries} tidying processes were through, {pruned} journals \
+         pruned; {acknowledged} records acknowledged, {records} kept, each read once"
+    );
+}

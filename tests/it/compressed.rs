@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proptest::prelude::*;
 use untorn::{Code, ErrorKind, Reader, Record, RepairOptions, Report, Start, Verdict, VerifyOptions, Writer, internals, verify};
 
 use crate::support::TestJournal;
@@ -260,5 +261,36 @@ fn nothing_is_ever_written_to_a_compressed_file() {
         assert!(opened.to_string().contains("decompress it first, as with `"), "{opened}");
         assert_eq!(RepairOptions::new().plan(&journal.path).unwrap_err().kind(), ErrorKind::Compressed);
         assert_eq!((journal.bytes(), journal.quarantine()), (bytes, None));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is done to a compressed file, reading ends, no record is made up, and verifying says the same as reading.
+    #[test]
+    fn any_change_to_a_compressed_file_is_survived(kind in 0..3_usize, edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..6)) {
+        let text = sealed(1..=60, 30);
+        let mut bytes = [ours, foreign, gzip][kind](&text);
+        for (at, value, what) in edits {
+            let at = at.index(bytes.len().max(1)).min(bytes.len());
+            match what {
+                0 => bytes.truncate(at.max(4)),
+                1 => bytes.insert(at, value),
+                2 => drop(bytes.drain(at..(at + usize::from(value)).min(bytes.len()))),
+                _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= value),
+            }
+        }
+        let journal = TestJournal::with_bytes(&bytes);
+        let mut records = Reader::open(&journal.path).unwrap().records::<Value>();
+        let mut count = 0;
+        while let Some(record) = records.next() {
+            let record = record.unwrap();
+            prop_assert!(record.mark.seq.is_none_or(|seq| record.value["n"] == seq && (1..=60).contains(&seq)));
+            count += 1;
+        }
+        let report = verify(&journal.path).unwrap();
+        prop_assert_eq!(report.records(), count);
+        prop_assert_eq!(report.is_clean(), records.damage().is_empty());
     }
 }

@@ -11,6 +11,9 @@
 )]
 
 mod append;
+mod archive;
+#[cfg(feature = "zstd")]
+mod compress;
 #[cfg(all(feature = "sim", feature = "zstd", feature = "gzip"))]
 mod compressed;
 #[cfg(feature = "sim")]
@@ -27,11 +30,16 @@ mod group_commit;
 mod hostile;
 mod lock;
 mod open;
+mod prune;
 mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
 mod repair;
 mod rotate;
+mod scopes;
+#[cfg(feature = "sim")]
+mod snapshot;
 mod support;
 mod undo;
 mod verify;
+mod workflow_loop;

@@ -584,6 +584,23 @@ fn a_compressed_segment_is_asked_for_only_if_there_is_no_plain_one() {
     assert_eq!(numbers(Reader::options().active_only().open(&journal.path).unwrap()).len(), 10);
 }
 
+/// A compressed file that a build cannot read is refused with the feature that it lacks, and never taken for damage.
+#[cfg(not(all(feature = "zstd", feature = "gzip")))]
+#[test]
+fn a_compressed_file_is_refused_with_the_feature_that_is_missing() {
+    for (magic, feature, is_there) in
+        [(&b"\x28\xB5\x2F\xFD\x04\0"[..], "zstd", cfg!(feature = "zstd")), (b"\x1F\x8B\x08\0", "gzip", cfg!(feature = "gzip"))]
+    {
+        let journal = TestJournal::with_bytes(magic);
+        if !is_there {
+            for error in [Reader::open(&journal.path).unwrap_err(), untorn::verify(&journal.path).unwrap_err()] {
+                assert_eq!(error.kind(), ErrorKind::Compressed);
+                assert!(error.to_string().ends_with(&format!("this build lacks the feature `{feature}`")), "{error}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_no_journal_is_refused() {
     let journal = TestJournal::missing();

@@ -505,3 +505,33 @@ fn progress_reaches_the_whole_journal() {
     });
     assert_eq!((last, report.unwrap().bytes()), ((40, 40), 40));
 }
+
+/// S2-15: a failure of the system says on which file and at which byte, whichever read it was.
+#[cfg(feature = "sim")]
+#[test]
+fn a_read_that_fails_is_told_with_its_file_and_its_byte() {
+    use untorn::sim::{Fault, How, OpKind, OpMatch, Outcome, SimDisk};
+
+    let file = [
+        b"{\"n\":1}\n".repeat(20_000),
+        b"{\"n\":1}{\"n\":2}\n{\"n\":3,\"te{\"n\":4}\n".to_vec(),
+        b"{\"n\":1}\n".repeat(20_000),
+        b"{\"n\":5".to_vec(),
+    ];
+    let file = file.concat();
+    let mut told = 0;
+    for nth in 0.. {
+        let disk = SimDisk::new();
+        disk.write_file("/s.jsonl", file.clone()).unwrap();
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::ReadAt, nth), how: How::Errno(5) });
+        let verified = VerifyOptions::new().disk(&disk).threads(1).run("/s.jsonl", &mut |_| ControlFlow::Continue(()));
+        let Some(failed) = disk.log().into_iter().find(|op| op.outcome == Outcome::Failed(5)) else { break };
+        let error = verified.unwrap_err();
+        assert_eq!((error.raw_os_error(), error.path()), (Some(5), Some(std::path::Path::new("/s.jsonl"))));
+        if error.to_string().starts_with("cannot read") {
+            told += 1;
+            assert_eq!(error.offset(), failed.offset, "read {nth}");
+        }
+    }
+    assert!(told > 8, "{told} reads");
+}

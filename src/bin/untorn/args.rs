@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, cat, completions, consume, repair, seal, stat, tail, verify},
+    cmd::{append, archive, cat, checkpoint, completions, consume, prune, repair, rotate, seal, snapshot, stat, tail, verify},
     exit, say,
 };
 
@@ -37,8 +37,13 @@ pub(crate) enum Command {
     Repair(repair::Args),
     Stat(stat::Args),
     Consume(consume::Args),
+    Rotate(rotate::Args),
+    Archive(archive::Args),
+    Prune(prune::Args),
     Seal(seal::Seal),
     Unseal(seal::Unseal),
+    Checkpoint(checkpoint::Args),
+    Snapshot(snapshot::Args),
     Completions(completions::Completions),
     Man(completions::Man),
 }

@@ -15,6 +15,7 @@ use crate::{
     picture::Picture,
     say::{self, STRONG, style_of, styled},
     source::Source,
+    terminal,
     text::{self, Shown},
 };
 
@@ -65,6 +66,7 @@ pub(crate) fn refused_line(number: u64, at: usize, start: u64, code: &str, messa
         repeated: None,
         label: String::new(),
         style: style_of(Severity::Error),
+        columns: terminal::columns(),
     });
 }
 
@@ -129,6 +131,7 @@ fn picture(finding: &Finding, path: &Path) -> io::Result<Option<Picture>> {
         repeated: look.repeated,
         label: look.label,
         style: style_of(finding.severity()),
+        columns: terminal::columns(),
     }))
 }
 

@@ -9,6 +9,7 @@ mod compressed;
 mod exit;
 mod finding;
 mod following;
+mod history;
 mod input;
 mod interrupt;
 mod journals;
@@ -23,8 +24,12 @@ mod sizes;
 mod source;
 mod summary;
 mod target;
+mod terminal;
 mod text;
 mod times;
+/// The numbers in messages are written as those of the library.
+#[path = "../../words.rs"]
+mod words;
 
 use std::process::ExitCode;
 

@@ -14,10 +14,11 @@ use crate::{
     text,
 };
 
-const COLUMNS: usize = 80;
-
 /// The columns for the line number; longer numbers take what they need.
 const NUMBER_COLUMNS: usize = 5;
+
+/// However narrow the terminal is, the line is shown over so many columns.
+const ROOM_MIN: usize = 20;
 
 /// What stands in front of the place is shown over at least so many columns, if there is so much.
 const BEFORE_COLUMNS: usize = 24;
@@ -36,6 +37,8 @@ pub(crate) struct Picture {
     pub(crate) repeated: Option<u64>,
     pub(crate) label: String,
     pub(crate) style: Style,
+    /// How wide it may be.
+    pub(crate) columns: usize,
 }
 
 /// What is shown as one: a character, or a run of a byte that is spelled out.
@@ -56,7 +59,7 @@ impl Display for Picture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.number.map(|number| number.to_string()).unwrap_or_default();
         let width = NUMBER_COLUMNS.max(number.len() + 1);
-        let room = COLUMNS - width - " | ".len();
+        let room = self.columns.saturating_sub(width + " | ".len()).max(ROOM_MIN);
         let cells = self.cells();
         let first = cells.iter().position(|cell| cell.range.end > self.place.start).unwrap_or(cells.len());
         let past = cells.iter().position(|cell| cell.range.start >= self.place.end).unwrap_or(cells.len()).max(first);
@@ -157,10 +160,21 @@ fn push_escaped(cells: &mut Vec<Cell>, text: String, range: Range<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal;
 
     fn picture(bytes: &[u8], place: Range<usize>, label: &str) -> Picture {
         let style = Style::new();
-        Picture { number: Some(7), bytes: bytes.to_vec(), starts: true, ends: true, place, repeated: None, label: label.to_owned(), style }
+        Picture {
+            number: Some(7),
+            bytes: bytes.to_vec(),
+            starts: true,
+            ends: true,
+            place,
+            repeated: None,
+            label: label.to_owned(),
+            style,
+            columns: terminal::COLUMNS,
+        }
     }
 
     fn lines(picture: &Picture) -> Vec<String> {
@@ -181,13 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn any_place_in_any_line_fits_into_eighty_columns() {
+    fn any_place_in_any_line_fits_into_any_terminal() {
         let long: Vec<u8> = (0..300u32).flat_map(|n| char::from_u32(0x4e00 + n * 13 % 7 + n % 2).unwrap().to_string().into_bytes()).collect();
-        for at in 0..=long.len() {
-            for label in ["", "a label of some thirty columns"] {
-                for line in lines(&picture(&long, at..at, label)) {
-                    let columns: usize = line.chars().map(|c| text::width(c).unwrap()).sum();
-                    assert!(columns <= COLUMNS, "{columns} columns at byte {at}: {line}");
+        for columns in [40, 41, 60, 80, 81, 160] {
+            for at in (0..=long.len()).step_by(if columns == 80 { 1 } else { 7 }) {
+                for label in ["", "a label of some thirty columns"] {
+                    let picture = Picture { columns, ..picture(&long, at..at, label) };
+                    for line in lines(&picture) {
+                        let used: usize = line.chars().map(|c| text::width(c).unwrap()).sum();
+                        assert!(used <= columns, "{used} columns of {columns} at byte {at}: {line}");
+                    }
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The records of journals on stdout, and what had to be passed over on stderr: what `cat` and `tail` have in common.
+//! The records of journals on stdout, and what had to be passed over on stderr: what `cat` and `tail` have in common, and the walk of `seal` too.
 
 use std::{
     ffi::OsString,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Serialize, de::IgnoredAny};
-use untorn::{Code, Damage, Line, Mark, ReadOptions, Verdict};
+use untorn::{Code, Damage, Line, Mark, ReadOptions, Reader, Verdict};
 
 use crate::{
     exit::{Exit, Stop},
@@ -70,30 +70,76 @@ pub(crate) fn print(files: &[OsString], options: &ReadOptions, form: Form) -> Re
 
 fn print_one(file: &OsString, options: &ReadOptions, form: Form, output: &mut Output) -> Result<Exit, Stop> {
     let source = Source::open(file)?;
-    let mut reader = options.open(source.path())?;
+    let mut records = Records::new(&source, options.open(source.path())?, form != Form::Line);
     source.opened();
-    let mut passed_over = PassedOver::new(&source);
-    let mut ends_torn = false;
-    while let Some(mut line) = reader.next_line()? {
-        ends_torn = line.verdict() == Verdict::Torn;
-        match line.verdict() {
-            Verdict::Sealed if form != Form::Line && !line.payload().is_some_and(is_json) => {
-                output.flush()?;
-                passed_over.add_no_json(&line);
-            }
-            Verdict::Sealed | Verdict::Plain => print_record(&source, &mut line, form, output)?,
-            Verdict::Torn | Verdict::Corrupt(_) => {
-                output.flush()?;
-                passed_over.add(&line);
-            }
-            _ => {}
+    while let Some(step) = records.next(&mut || output.flush())? {
+        if let Step::Record(mut line) = step {
+            print_record(&source, &mut line, form, output)?;
         }
     }
     output.flush()?;
-    if ends_torn && reader.is_live()? {
-        passed_over.leave_to_its_writer();
+    Ok(records.finish()?.exit)
+}
+
+/// A walk over the records of one journal, which tells what it passes over.
+pub(crate) struct Records<'a> {
+    reader: Reader,
+    passed_over: PassedOver<'a>,
+    /// Whether sealed payloads are parsed as well.
+    parses: bool,
+    ends_torn: bool,
+}
+
+/// What a walk has met.
+pub(crate) enum Step<'a> {
+    Record(Line<'a>),
+    /// Damage, which has been told or will be.
+    Damage,
+    /// Nothing of either kind.
+    Nothing,
+}
+
+/// What a walk comes to.
+pub(crate) struct Walked {
+    pub(crate) exit: Exit,
+    /// Bytes of damage, passed over.
+    pub(crate) damaged_bytes: u64,
+}
+
+impl Records<'_> {
+    pub(crate) fn new(source: &Source, reader: Reader, parses: bool) -> Records<'_> {
+        Records { reader, passed_over: PassedOver::new(source), parses, ends_torn: false }
     }
-    Ok(passed_over.close(reader.damage()))
+
+    /// The next line. `before` is done before anything is said, so that what was printed is out by then.
+    pub(crate) fn next(&mut self, before: &mut dyn FnMut() -> Result<(), Stop>) -> Result<Option<Step<'_>>, Stop> {
+        let Some(mut line) = self.reader.next_line()? else { return Ok(None) };
+        self.ends_torn = line.verdict() == Verdict::Torn;
+        Ok(Some(match line.verdict() {
+            Verdict::Sealed if self.parses && !line.payload().is_some_and(is_json) => {
+                before()?;
+                self.passed_over.add_no_json(&line);
+                Step::Damage
+            }
+            Verdict::Sealed | Verdict::Plain => Step::Record(line),
+            Verdict::Torn | Verdict::Corrupt(_) => {
+                before()?;
+                self.passed_over.add(&line);
+                Step::Damage
+            }
+            _ => Step::Nothing,
+        }))
+    }
+
+    /// Says what there was in all, once the last line has been met. What somebody is still writing there is no damage.
+    pub(crate) fn finish(mut self) -> Result<Walked, Stop> {
+        if self.ends_torn && self.reader.is_live()? {
+            self.passed_over.leave_to_its_writer();
+        }
+        let exit = self.passed_over.close(self.reader.damage());
+        let damaged_bytes = if exit == Exit::Done { 0 } else { self.reader.damage().bytes() };
+        Ok(Walked { exit, damaged_bytes })
+    }
 }
 
 /// A good CRC says that a payload is as it was sealed, not that whoever sealed it was honest: unparsed, it could end the object around it.
@@ -115,7 +161,7 @@ fn print_record(source: &Source, line: &mut Line<'_>, form: Form, output: &mut O
 }
 
 /// What is no record, told as it is met: neighbours of one kind together, and the first few only.
-pub(crate) struct PassedOver<'a> {
+struct PassedOver<'a> {
     source: &'a Source,
     /// Kinds that touch one another; all but the first are torn, so that the end of a journal is in here as a whole.
     met: Vec<Damaged>,
@@ -147,11 +193,11 @@ impl Damaged {
 }
 
 impl PassedOver<'_> {
-    pub(crate) fn new(source: &Source) -> PassedOver<'_> {
+    fn new(source: &Source) -> PassedOver<'_> {
         PassedOver { source, met: Vec::new(), lines: 0, places: 0, bytes: 0 }
     }
 
-    pub(crate) fn add(&mut self, line: &Line<'_>) {
+    fn add(&mut self, line: &Line<'_>) {
         let mark = line.mark();
         let code = match line.verdict() {
             Verdict::Corrupt(code) => code,
@@ -215,7 +261,7 @@ impl PassedOver<'_> {
     }
 
     /// Adds what the reader met behind the last line, and says what there was in all.
-    pub(crate) fn close(mut self, damage: &Damage) -> Exit {
+    fn close(mut self, damage: &Damage) -> Exit {
         if damage.lines() > self.lines
             && let Some(place) = damage.places().last()
         {

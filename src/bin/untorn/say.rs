@@ -103,9 +103,10 @@ fn chain(error: &untorn::Error) -> String {
 pub(crate) fn way_out(error: &untorn::Error) {
     match error.kind() {
         ErrorKind::Locked => hint("`--lock-wait forever` waits until the journal is free"),
+        ErrorKind::NameInUse => hint("a name belongs to one process at a time; end that one, or take another name"),
         ErrorKind::NewerFormat => hint(format_args!("this is untorn {}; a newer one reads that line", env!("CARGO_PKG_VERSION"))),
         ErrorKind::NotSealed => hint("only a sealed journal has numbers and batches; `untorn seal IN OUT` makes a sealed copy"),
-        ErrorKind::NoSpace => hint("make room, and append again what is not in the file"),
+        ErrorKind::NoSpace => hint("make room, and do again what was not done"),
         ErrorKind::DurabilityUnknown => hint("check the disk; after that, `untorn verify` shows which records are there"),
         _ => {}
     }

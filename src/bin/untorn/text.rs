@@ -7,24 +7,7 @@ use std::{
 
 use unicode_width::UnicodeWidthChar;
 
-/// A number with a comma after each three digits.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// `1 record`, `2 records`.
-pub(crate) fn count(number: u64, one: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {one}{plural}", grouped(number))
-}
+pub(crate) use crate::words::{count, grouped};
 
 /// A number of bytes in the unit that a person would use: `650 bytes`, `3.1 MB`.
 pub(crate) fn size(bytes: u64) -> String {
@@ -104,13 +87,6 @@ pub(crate) fn escaped(c: char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_three() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (3_104_771, "3,104,771"), (u64::MAX, "18,446,744,073,709,551,615")] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 
     #[test]
     fn sizes_never_round_up_to_a_thousand() {

@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{File, FileId, FileKind, Unreadable, uninterrupted};
-use crate::format::compression::Compression;
+use crate::{error::ReadFailed, format::compression::Compression};
 
 /// A compressed file, open to be read.
 #[derive(Debug)]
@@ -149,5 +149,5 @@ impl Read for Stream<'_> {
 
 /// Whether it was reading that failed; else the bytes that were read are no compressed data.
 fn is_of_system(error: &io::Error) -> bool {
-    error.raw_os_error().is_some()
+    ReadFailed::is(error)
 }

@@ -1,7 +1,10 @@
 use std::{collections::BTreeSet, ffi::OsStr, sync::mpsc, thread};
 
 use super::*;
-use crate::sys::Disk;
+use crate::{
+    error::{Attempt, Error},
+    sys::Disk,
+};
 
 const EIO: i32 = 5;
 const EINTR: i32 = 4;
@@ -9,7 +12,7 @@ const ENOSPC: i32 = 28;
 const ELOOP: i32 = 40;
 
 fn errno<T: fmt::Debug>(result: io::Result<T>) -> Option<i32> {
-    result.unwrap_err().raw_os_error()
+    Error::io(Attempt::Read, Path::new(""), result.unwrap_err()).raw_os_error()
 }
 
 /// A disk with one file `j`, and a handle that appends to it.

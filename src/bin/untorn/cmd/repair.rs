@@ -18,6 +18,7 @@ use crate::{
     interrupt, journals,
     new_file::NewFile,
     output::Output,
+    progress::Progress,
     repairs::{self, Totals, Verified},
     say,
     source::Source,
@@ -69,6 +70,10 @@ pub(crate) struct Args {
     /// Repair although a process that does not take the lock has the file open for writing
     #[arg(long)]
     force: bool,
+
+    /// Show no part of what is in the files; of a repair, only places and counts are ever shown
+    #[arg(long)]
+    no_content: bool,
 
     /// Print one JSON object for each file
     #[arg(long)]
@@ -185,14 +190,14 @@ impl Run<'_> {
         let outcome = match &self.args.output {
             Some(out) => {
                 let new = NewFile::at(out)?;
-                let written = interrupt::unbroken(|| self.options().plan(file)?.write_to(new.draft()));
+                let written = interrupt::unbroken(|| self.plan(source, file)?.write_to(new.draft()));
                 if written.is_ok() {
                     new.install()?;
                 }
                 written.map(Outcome::Written)
             }
             None if self.args.undo => interrupt::unbroken(|| self.options().undo(file)).map(Outcome::Undone),
-            None => self.repair(file),
+            None => self.repair(source, file),
         };
         outcome.map_err(|error| explained(error, source.name(file)))
     }
@@ -214,10 +219,15 @@ impl Run<'_> {
         options
     }
 
-    fn repair(&self, file: &Path) -> untorn::Result<Outcome> {
+    fn plan(&self, source: &Source, file: &Path) -> untorn::Result<RepairPlan> {
+        let mut progress = Progress::of(source.name(file));
+        self.options().plan_with(file, &mut |at| progress.at(at.bytes_done, at.bytes_total))
+    }
+
+    fn repair(&self, source: &Source, file: &Path) -> untorn::Result<Outcome> {
         let mut tries = 0;
         loop {
-            let plan = self.options().plan(file)?;
+            let plan = self.plan(source, file)?;
             if plan.is_empty() {
                 return Ok(Outcome::Clean(plan));
             }
@@ -354,8 +364,14 @@ impl Run<'_> {
 
     /// The options that shape a plan, as they were given.
     fn choices(&self) -> String {
-        let Args { no_backup, no_salvage, drop_unterminated, force, .. } = self.args;
-        let choices = [(no_backup, " --no-backup"), (no_salvage, " --no-salvage"), (drop_unterminated, " --drop-unterminated"), (force, " --force")];
+        let Args { no_backup, no_salvage, drop_unterminated, force, no_content, .. } = self.args;
+        let choices = [
+            (no_backup, " --no-backup"),
+            (no_salvage, " --no-salvage"),
+            (drop_unterminated, " --drop-unterminated"),
+            (force, " --force"),
+            (no_content, " --no-content"),
+        ];
         choices.iter().filter(|(is_given, _)| **is_given).map(|(_, option)| *option).collect()
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use serde::Serialize;
-use untorn::{Batch, Durability, Error, ErrorKind, Format, Lock, LockWait, Reader, Verdict, Writer};
+use untorn::{Batch, Durability, Error, ErrorKind, Format, Lock, LockWait, Reader, Writer};
 
 use crate::{
     args, compressed,
@@ -18,7 +18,7 @@ use crate::{
     interrupt,
     new_file::NewFile,
     output::Output,
-    records::PassedOver,
+    records::{Records, Step, Walked},
     say::{self, good},
     source::Source,
     text::{self, Shown, count, grouped},
@@ -93,7 +93,10 @@ fn convert(args: &Args, form: Format) -> Result<Exit, Stop> {
     let source = Source::open(&args.from)?;
     refuse_compressed(&source)?;
     // Its directory goes with it, whatever happens.
-    let copied = interrupt::unbroken(|| Copy::new(args, &source, &new, form)?.run(args.skip_damage))?;
+    let copied = interrupt::unbroken(|| {
+        let reader = Reader::open(source.path()).map_err(|error| explained(error, args, form))?;
+        Copy::new(&source, &new, form)?.run(Records::new(&source, reader, false), args.skip_damage)
+    })?;
     let Copied { records, skipped_bytes, exit } = copied;
     if exit >= Exit::Failed || (exit == Exit::Damage && !args.skip_damage) {
         return Ok(exit);
@@ -127,7 +130,6 @@ fn refuse_compressed(source: &Source) -> Result<(), Stop> {
 /// A copy that is being written.
 struct Copy<'a> {
     source: &'a Source,
-    reader: Reader,
     writer: Writer,
     group: Batch,
     /// Where the records of the group come from.
@@ -143,53 +145,46 @@ struct Copied {
 }
 
 impl Copy<'_> {
-    fn new<'a>(args: &Args, source: &'a Source, new: &NewFile, form: Format) -> Result<Copy<'a>, Stop> {
-        let reader = Reader::open(source.path()).map_err(|error| explained(error, args, form))?;
+    fn new<'a>(source: &'a Source, new: &NewFile, form: Format) -> Result<Copy<'a>, Stop> {
         let mut options = Writer::options();
         options.format(form).durability(Durability::Os).lock(Lock::Held, LockWait::Never).mode(mode(source.path()));
         let writer = options.open(new.draft())?;
-        Ok(Copy { source, reader, writer, group: Batch::new(), lines: Vec::new(), records: 0 })
+        Ok(Copy { source, writer, group: Batch::new(), lines: Vec::new(), records: 0 })
     }
 
-    fn run(mut self, skips_damage: bool) -> Result<Copied, Stop> {
-        let mut passed_over = PassedOver::new(self.source);
+    fn run(mut self, mut records: Records<'_>, skips_damage: bool) -> Result<Copied, Stop> {
         let mut bytes = 0;
-        loop {
-            if interrupt::is_requested() {
-                return Ok(Copied { records: 0, skipped_bytes: 0, exit: Exit::Interrupted });
-            }
-            let Some(mut line) = self.reader.next_line()? else { break };
-            match line.verdict() {
-                Verdict::Sealed | Verdict::Plain => {
+        // What is damaged is told up to the end, but nothing more is copied for nothing.
+        let mut is_in_vain = false;
+        while let Some(step) = records.next(&mut || Ok(()))? {
+            match step {
+                Step::Record(mut line) if !is_in_vain => {
                     let place = (line.path().to_owned(), line.mark().start.offset);
                     let Some(payload) = line.payload() else { continue };
                     bytes += payload.len();
                     self.group.add_json(payload)?;
                     self.lines.push(place);
                 }
-                Verdict::Torn | Verdict::Corrupt(_) => {
-                    passed_over.add(&line);
-                    if !skips_damage {
-                        break;
-                    }
-                }
+                Step::Damage => is_in_vain = !skips_damage,
                 _ => {}
             }
             if bytes >= GROUP_BYTES {
                 bytes = 0;
                 self.append()?;
             }
+            if interrupt::is_requested() {
+                return Ok(Copied { records: 0, skipped_bytes: 0, exit: Exit::Interrupted });
+            }
         }
         self.append()?;
-        let skipped_bytes = self.reader.damage().bytes();
-        let exit = passed_over.close(self.reader.damage());
+        let Walked { exit, damaged_bytes } = records.finish()?;
         if exit == Exit::Damage && !skips_damage {
             say::message("nothing written");
             say::hint("`--skip-damage` leaves damage out and goes on");
         } else {
             self.writer.close()?;
         }
-        Ok(Copied { records: self.records, skipped_bytes, exit })
+        Ok(Copied { records: self.records, skipped_bytes: damaged_bytes, exit })
     }
 
     fn append(&mut self) -> Result<(), Stop> {

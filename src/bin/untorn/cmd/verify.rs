@@ -65,7 +65,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     interrupt::end_at_once();
-    let mut run = Run { args, output: Output::new(), exit: Exit::Done, totals: Totals::default() };
+    let mut options = VerifyOptions::new();
+    if args.strict {
+        options.strict();
+    }
+    let mut run = Run { args, options, output: Output::new(), exit: Exit::Done, totals: Totals::default() };
     for target in run.targets() {
         let verified = run.verify(&target);
         match run.exit.and(verified) {
@@ -79,6 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
 /// One run of the command.
 struct Run<'a> {
     args: &'a Args,
+    options: VerifyOptions,
     output: Output,
     exit: Exit,
     totals: Totals,
@@ -104,11 +109,7 @@ impl Run<'_> {
             damaged_places: 0,
         };
         let mut progress = Progress::of(source.name(source.path()));
-        let mut options = VerifyOptions::new();
-        if self.args.strict {
-            options.strict();
-        }
-        let verified = options.run(source.path(), &mut |at| {
+        let verified = self.options.run(source.path(), &mut |at| {
             source.opened();
             progress.at(at.bytes_done, at.bytes_total);
             teller.tell(&at);

@@ -1,0 +1,50 @@
+//! Every example runs, and what it leaves is whole.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test that fails should say where")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+/// Where `cargo test` puts the examples that it builds.
+fn built(name: &str) -> Option<PathBuf> {
+    let own = std::env::current_exe().unwrap();
+    let example = own.parent()?.parent()?.join("examples").join(name);
+    example.is_file().then_some(example)
+}
+
+/// Runs an example with a path in a directory of its own; what it printed, and the directory. `None`, and a word about it, if it was not built.
+fn run(name: &str, file: Option<&str>) -> Option<(String, TempDir)> {
+    let Some(example) = built(name) else {
+        println!("skipped: example {name}: it was not built; `cargo test` without `--test` builds it");
+        return None;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(example).args(file.map(|file| dir.path().join(file))).current_dir(dir.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    Some((text, dir))
+}
+
+fn assert_clean(journal: &Path, records: u64) {
+    let report = untorn::verify(journal).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!(report.records(), records, "{}", journal.display());
+}
+
+#[test]
+fn a_recorder_for_an_agent_records_and_resumes() {
+    let Some((_, dir)) = run("session_recorder", Some("session.jsonl")) else { return };
+    let first = untorn::verify(dir.path().join("session.jsonl")).unwrap();
+    assert!(first.is_clean() && first.records() > 0);
+}
+
+#[test]
+fn what_a_program_traces_goes_into_a_journal() {
+    let Some((text, dir)) = run("tracing_journal", Some("events.jsonl")) else { return };
+    assert!(text.starts_with("2 events"), "{text}");
+    assert_clean(&dir.path().join("events.jsonl"), 2);
+}

@@ -1,0 +1,130 @@
+//! Prune: what each rule keeps, and what no rule can delete.
+
+use std::{fs, time::Duration};
+
+use untorn::{Consumers, ErrorKind, Keep, Reader, Writer};
+
+use crate::support::TestJournal;
+
+/// Segments of ten records each, the last of them in the active one.
+fn segmented(segments: u64) -> (TestJournal, Writer) {
+    let journal = TestJournal::missing();
+    let mut writer = journal.open();
+    for segment in 0..segments {
+        if segment > 0 {
+            writer.rotate().unwrap();
+        }
+        (1..=10).for_each(|n| _ = writer.append(&(segment * 10 + n)).unwrap());
+    }
+    (journal, writer)
+}
+
+fn first_kept(journal: &TestJournal) -> u64 {
+    let values: Vec<u64> = Reader::open(&journal.path).unwrap().records().map(|record| record.unwrap().value).collect();
+    assert!(values.windows(2).all(|pair| pair[0] + 1 == pair[1]), "there is no hole");
+    values[0]
+}
+
+fn keep() -> Keep {
+    Keep::new(Consumers::None)
+}
+
+/// S3-12: the unit is said: records, bytes, a time, a number; what is kept is that much or more, and never less than two segments.
+#[test]
+fn each_rule_keeps_at_least_what_it_says() {
+    let bytes = |journal: &TestJournal, number: u64| fs::metadata(journal.dir().join(format!("j.{number:06}.jsonl"))).unwrap().len();
+    let table: [(fn() -> Keep, u64); 12] = [
+        (keep, 1),
+        (|| keep().records(60), 1),
+        (|| keep().records(51), 1),
+        (|| keep().records(50), 11),
+        (|| keep().records(41), 11),
+        (|| keep().records(40), 21),
+        (|| keep().records(0), 41),
+        (|| keep().since(11), 11),
+        (|| keep().since(30), 21),
+        (|| keep().since(u64::MAX), 41),
+        (|| keep().age(Duration::from_secs(3600)), 1),
+        (|| keep().records(0).since(21), 21),
+    ];
+    for (index, (keep, first)) in table.into_iter().enumerate() {
+        let (journal, mut writer) = segmented(6);
+        let planned = untorn::prune(&journal.path, &keep().dry_run()).unwrap();
+        assert_eq!(first_kept(&journal), 1, "a dry run deletes nothing");
+        let pruned = writer.prune(&keep()).unwrap();
+        assert_eq!((pruned.segments.clone(), pruned.bytes, planned.is_dry_run), (planned.segments, planned.bytes, true));
+        assert_eq!(first_kept(&journal), first, "row {index}");
+        assert_eq!(pruned.first_seq, Some(first));
+        assert_eq!(pruned.records.unwrap_or_default(), first - 1);
+        assert_eq!(pruned.segments.len() as u64, (first - 1) / 10);
+        assert_eq!(writer.prune(&keep()).unwrap().segments, [], "a second time there is nothing to do");
+        assert_eq!(writer.append(&61).unwrap().seq(), Some(61));
+    }
+    let (journal, mut writer) = segmented(6);
+    let newest = journal.bytes().len() as u64;
+    let two = newest + bytes(&journal, 5);
+    let three = two + bytes(&journal, 4);
+    for (kept, first) in [(u64::MAX, 1), (three + 1, 21), (three, 31), (two + 1, 31), (two, 41), (0, 41)] {
+        writer.prune(&keep().bytes(kept)).unwrap();
+        assert_eq!(first_kept(&journal), if kept == three + 1 { 21 } else { first }, "{kept} bytes");
+    }
+    let (journal, mut writer) = segmented(4);
+    writer.prune(&keep().age(Duration::ZERO)).unwrap();
+    assert_eq!(first_kept(&journal), 21);
+}
+
+/// S3-13: neither the active segment nor the newest archived one goes, whatever is asked.
+#[test]
+fn the_newest_two_segments_always_stay() {
+    for segments in 1..=3 {
+        let (journal, mut writer) = segmented(segments);
+        writer.prune(&keep().records(0).bytes(0).since(u64::MAX).age(Duration::ZERO)).unwrap();
+        assert_eq!(first_kept(&journal), if segments == 3 { 11 } else { 1 });
+    }
+}
+
+/// S3-13: a directory of checkpoints that cannot be read keeps everything.
+#[test]
+fn checkpoints_that_cannot_be_read_block_a_prune() {
+    let (journal, mut writer) = segmented(4);
+    let missing = journal.dir().join("checkpoints");
+    let damaged = journal.dir().join("damaged");
+    fs::write(&damaged, "no directory").unwrap();
+    for dir in [missing, damaged] {
+        let keep = Keep::new(Consumers::In(vec![dir])).records(0);
+        if let Ok(pruned) = writer.prune(&keep) {
+            panic!("{pruned:?}");
+        }
+        assert_eq!(first_kept(&journal), 1);
+    }
+}
+
+#[test]
+fn a_plain_journal_is_pruned_by_bytes_or_age() {
+    let journal = TestJournal::with_bytes("1\n");
+    for n in 2..=4 {
+        untorn::rotate(&journal.path).unwrap();
+        journal.open().append(&n).unwrap();
+    }
+    for keep in [keep().records(1), keep().since(2)] {
+        assert_eq!(untorn::prune(&journal.path, &keep).unwrap_err().kind(), ErrorKind::NotSealed);
+    }
+    let pruned = untorn::prune(&journal.path, &keep().bytes(5)).unwrap();
+    assert_eq!((pruned.segments.len(), pruned.bytes, pruned.records, pruned.first_seq), (1, 2, None, None));
+    assert_eq!(first_kept(&journal), 2);
+}
+
+/// A position in a deleted segment is told to be pruned, and one behind it goes on.
+#[test]
+fn positions_behind_what_was_pruned_stay_valid() {
+    let (journal, mut writer) = segmented(4);
+    let marks: Vec<_> = Reader::open(&journal.path).unwrap().records::<u64>().map(|record| record.unwrap().mark).collect();
+    writer.prune(&keep().since(11)).unwrap();
+    for mark in marks {
+        let seq = mark.seq.unwrap();
+        match Reader::options().from(untorn::Start::Position(mark.end)).open(&journal.path) {
+            Ok(reader) => assert_eq!(reader.records::<u64>().count() as u64, 40 - seq),
+            Err(error) => assert!(error.kind() == ErrorKind::Pruned && seq <= 10, "{error}"),
+        }
+    }
+}
