@@ -103,9 +103,6 @@ pub(super) enum Stepped {
 impl Core {
     pub(super) fn open(options: ConsumerOptions) -> Result<Core> {
         let (store, stored) = Store::open(&options.disk, &options.checkpoints, &options.name)?;
-        if let Stored::Damaged(error) | Stored::Previous(_, error) = &stored {
-            tracing::warn!(name = %options.name, %error, "the last checkpoint is damaged");
-        }
         let bell = Arc::new(Bell::default());
         let ledger = Arc::new(Ledger::new(Arc::clone(&bell)));
         let directories = options.directories.iter().map(|(path, suffixes)| Directory::new(path.clone(), suffixes.clone())).collect();

@@ -219,7 +219,7 @@ impl Feed<'_> {
     fn give(&mut self, batch: Batch) -> Result<(), Stop> {
         let mut wait = BACK_OFF;
         let seqs = || batch.records.iter().filter_map(|(record, _)| record.mark.seq);
-        let (first, last) = (seqs().next(), seqs().last());
+        let (first, last) = (seqs().next(), seqs().next_back());
         for tries in 1.. {
             let why = match self.run(&batch, first, last) {
                 Ok(None) => {
