@@ -110,7 +110,7 @@
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
-//! | What does an append cost, and what to choose when? | [`docs::cost`] |
+//! | What does an append cost, and what to choose when? | [`guide::cost`] |
 //! | How do many threads or tasks append? | [`SharedWriter`] and `AsyncWriter`; `src/group_commit/` |
 //! | What if a write fails halfway? | [`Rollback`], `src/rollback.rs` |
 //! | What if a sync fails? | [`Writer::reopen`], `src/writer/reopen.rs` |
@@ -173,7 +173,6 @@ mod compress;
 mod compressor;
 mod consumer;
 mod damage;
-pub mod docs;
 mod edits;
 mod encode;
 mod error;

@@ -1,4 +1,7 @@
 //! Pages for whoever has a question that no single type answers. There is no code here.
 
+#[doc = include_str!("cost.md")]
+pub mod cost {}
+
 #[doc = include_str!("migrating.md")]
 pub mod migrating {}

@@ -1,4 +1,0 @@
-//! Pages that answer a question rather than describe an item.
-
-#[doc = include_str!("cost.md")]
-pub mod cost {}
