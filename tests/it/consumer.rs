@@ -68,7 +68,9 @@ fn again(disk: &SimDisk) -> Vec<String> {
 fn with_numbers(count: u64) -> SimDisk {
     let disk = SimDisk::new();
     let mut writer = writer(&disk, A);
-    (1..=count).for_each(|number| drop(writer.append(&number).unwrap()));
+    for number in 1..=count {
+        writer.append(&number).unwrap();
+    }
     disk
 }
 
@@ -147,7 +149,9 @@ fn tickets_of_a_truncated_file_move_nothing() {
             disk.write_file(A, "1\n2\n3\n").unwrap();
         } else {
             let mut writer = writer(&disk, A);
-            (1..=3).for_each(|number| drop(writer.append(&number).unwrap()));
+            for number in 1..=3 {
+                writer.append(&number).unwrap();
+            }
         }
         let mut consumer = open(&disk);
         let old = tickets(drain(&mut consumer));
@@ -497,7 +501,7 @@ fn more_sources_than_files_are_kept_open_are_followed() {
     let path = |number: usize| format!("dir/{number:03}.jsonl");
     (0..COUNT).for_each(|number| disk.write_file(path(number), format!("{number}\n")).unwrap());
     let mut consumer = options(&disk).directory("dir", &[".jsonl"]).open().unwrap();
-    let mut settle = |consumer: &mut Consumer| {
+    let settle = |consumer: &mut Consumer| {
         let mut records = Vec::new();
         while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
             if let Delivery::Record(_, record, ticket) = delivery {

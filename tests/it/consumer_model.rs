@@ -99,7 +99,11 @@ impl World {
             }
             Act::Tear => self.disk.append_raw(PATH, "{\"torn").unwrap(),
             Act::Sync => self.disk.sync(),
-            Act::Poll(times) => (0..times).for_each(|_| drop(self.poll())),
+            Act::Poll(times) => {
+                for _ in 0..times {
+                    self.poll();
+                }
+            }
             Act::Ack(at) => self.settle(at, true, Ticket::ack),
             Act::Reject(at) => self.settle(at, true, Ticket::reject),
             Act::Release(at) => self.settle(at, false, Ticket::release),
