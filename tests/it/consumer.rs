@@ -68,7 +68,9 @@ fn again(disk: &SimDisk) -> Vec<String> {
 fn with_numbers(count: u64) -> SimDisk {
     let disk = SimDisk::new();
     let mut writer = writer(&disk, A);
-    (1..=count).for_each(|number| drop(writer.append(&number).unwrap()));
+    for number in 1..=count {
+        writer.append(&number).unwrap();
+    }
     disk
 }
 
@@ -147,7 +149,9 @@ fn tickets_of_a_truncated_file_move_nothing() {
             disk.write_file(A, "1\n2\n3\n").unwrap();
         } else {
             let mut writer = writer(&disk, A);
-            (1..=3).for_each(|number| drop(writer.append(&number).unwrap()));
+            for number in 1..=3 {
+                writer.append(&number).unwrap();
+            }
         }
         let mut consumer = open(&disk);
         let old = tickets(drain(&mut consumer));
@@ -325,7 +329,7 @@ fn a_closed_consumer_saves_nothing_more() {
 #[test]
 fn sources_take_turns() {
     let disk = SimDisk::new();
-    disk.write_file(A, "1\n".repeat(10_000) + "{\"a\":").unwrap();
+    disk.write_file(A, "1\n".repeat(9_000) + "{\"a\":").unwrap();
     disk.write_file(B, "2\n{\"b\":").unwrap();
     let mut consumer = options(&disk).file(A).file(B).open().unwrap();
     let mut before = 0;
@@ -475,6 +479,20 @@ fn a_journal_that_lost_its_end_is_told() {
     assert_eq!(again(&disk), ["[Shorter]", "1"]);
 }
 
+/// A journal that is missing for a moment, in the middle of a rotation, keeps its place.
+#[test]
+fn a_journal_that_is_not_there_yet_is_awaited_and_keeps_its_checkpoint() {
+    let disk = with_numbers(2);
+    let mut consumer = options(&disk).file(A).poll_every(Duration::ZERO).open().unwrap();
+    ack_all(drain(&mut consumer));
+    consumer.close().unwrap();
+    disk.rename(A, "dir/a.000001.jsonl").unwrap();
+    let mut consumer = options(&disk).file(A).poll_every(Duration::ZERO).open().unwrap();
+    assert!(texts(&drain(&mut consumer)).join(" ").starts_with("[deleted "));
+    writer(&disk, A).append(&3).unwrap();
+    assert_eq!(texts(&drain(&mut consumer)), ["[Resumed]", "3"]);
+}
+
 /// Sources whose files are closed while they have nothing new are followed all the same.
 #[test]
 fn more_sources_than_files_are_kept_open_are_followed() {
@@ -483,7 +501,7 @@ fn more_sources_than_files_are_kept_open_are_followed() {
     let path = |number: usize| format!("dir/{number:03}.jsonl");
     (0..COUNT).for_each(|number| disk.write_file(path(number), format!("{number}\n")).unwrap());
     let mut consumer = options(&disk).directory("dir", &[".jsonl"]).open().unwrap();
-    let mut settle = |consumer: &mut Consumer| {
+    let settle = |consumer: &mut Consumer| {
         let mut records = Vec::new();
         while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
             if let Delivery::Record(_, record, ticket) = delivery {

@@ -19,6 +19,8 @@ mod compressed;
 #[cfg(feature = "sim")]
 mod consumer;
 #[cfg(feature = "sim")]
+mod consumer_model;
+#[cfg(feature = "sim")]
 mod durability;
 #[cfg(feature = "sim")]
 mod follow;

@@ -7,7 +7,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, archive, cat, checkpoint, completions, prune, repair, rotate, seal, snapshot, stat, tail, verify},
+    cmd::{append, archive, cat, checkpoint, completions, consume, prune, repair, rotate, seal, snapshot, stat, tail, verify},
     exit, say,
 };
 
@@ -36,6 +36,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Repair(repair::Args),
     Stat(stat::Args),
+    Consume(consume::Args),
     Rotate(rotate::Args),
     Archive(archive::Args),
     Prune(prune::Args),
