@@ -29,6 +29,8 @@ use crate::{
     },
     error::{Attempt, Error, ErrorKind, Result},
     follow::{FollowEvent, event::Followed, stop::Bell},
+    segment::Segments,
+    sys::Disk,
 };
 
 /// So many records a source gives in its turn.
@@ -136,7 +138,7 @@ impl Core {
         // A source that is no longer there is told, not forgotten.
         for other in &core.others {
             if let Some(path) = other.checkpoint.path()
-                && core.options.disk.look(path).is_ok_and(|found| found.is_none())
+                && !is_there(&core.options.disk, path)
             {
                 core.waiting.push_back(Delivery::Event(Source::new(path), FollowEvent::Deleted));
             }
@@ -160,7 +162,7 @@ impl Core {
     fn add(&mut self, journals: Vec<PathBuf>) -> Result<()> {
         let disk = self.options.disk.clone();
         // What was saved goes to the file that proves it, so that is not decided before the file is there.
-        let (there, missing): (Vec<_>, Vec<_>) = journals.into_iter().partition(|path| !disk.look(path).is_ok_and(|found| found.is_none()));
+        let (there, missing): (Vec<_>, Vec<_>) = journals.into_iter().partition(|path| is_there(&disk, path));
         self.awaited.extend(missing);
         let known = &mut self.known;
         let new: Vec<PathBuf> = there.into_iter().filter(|path| known.insert(identity::canonical(&disk, path))).collect();
@@ -429,4 +431,10 @@ impl Turns {
         self.given = 0;
         self.idle += 1;
     }
+}
+
+/// Whether a journal has any file, or that cannot be told. In the middle of a rotation it has archived segments only.
+fn is_there(disk: &Disk, path: &Path) -> bool {
+    let is_missing = disk.look(path).is_ok_and(|found| found.is_none());
+    !is_missing || !Segments::open(disk, path, true).is_err_and(|error| error.is_missing())
 }

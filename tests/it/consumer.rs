@@ -325,6 +325,52 @@ fn a_closed_consumer_saves_nothing_more() {
     assert_eq!(again(&disk), ["[Resumed]", "2"]);
 }
 
+/// The records of a journal whose rotation a crash had cut short were never given while nobody appended.
+#[test]
+fn a_journal_without_an_active_segment_is_consumed() {
+    let disk = with_numbers(3);
+    let mut consumer = open(&disk);
+    let given = drain(&mut consumer);
+    tickets(given).swap_remove(0).unwrap().ack();
+    consumer.close().unwrap();
+    disk.rename(A, "dir/a.000001.jsonl").unwrap();
+    assert_eq!(again(&disk), ["[Resumed]", "2", "3"]);
+    writer(&disk, A).append(&4).unwrap();
+    assert_eq!(again(&disk), ["[Resumed]", "2", "3", "4"]);
+}
+
+/// A journal that was rotated and then moved to another place was taken for a new one, and all of it was given again.
+#[test]
+fn a_rotated_journal_that_was_moved_is_known_again() {
+    for consumed in 1..=6 {
+        let disk = SimDisk::new();
+        let mut writer = writer(&disk, A);
+        for number in 1..=6 {
+            writer.append(&number).unwrap();
+            if number % 2 == 0 {
+                writer.rotate().unwrap();
+            }
+        }
+        drop(writer);
+        let mut consumer = open(&disk);
+        let given = drain(&mut consumer);
+        tickets(given).into_iter().take(consumed).for_each(|ticket| ticket.unwrap().ack());
+        consumer.close().unwrap();
+        disk.mkdir("elsewhere").unwrap();
+        for file in disk.files().into_iter().filter(|file| file.starts_with("dir")) {
+            let bytes = disk.read_file(&file).unwrap();
+            disk.write_file(std::path::Path::new("elsewhere").join(file.file_name().unwrap()), bytes).unwrap();
+            disk.remove(&file).unwrap();
+        }
+        let mut consumer = options(&disk).file("elsewhere/a.jsonl").open().unwrap();
+        let given = drain(&mut consumer);
+        let left = (consumed + 1..=6).map(|number| number.to_string());
+        let texts = texts(&given);
+        assert!(texts.iter().any(|text| text.starts_with("[Renamed")), "{consumed}: {texts:?}");
+        assert_eq!(texts.into_iter().filter(|text| !text.starts_with('[')).map(ToOwned::to_owned).collect::<Vec<_>>(), left.collect::<Vec<_>>());
+    }
+}
+
 /// S0-34, S0-38: a long source delays no other, and partial lines of two sources are never joined.
 #[test]
 fn sources_take_turns() {
@@ -479,16 +525,17 @@ fn a_journal_that_lost_its_end_is_told() {
     assert_eq!(again(&disk), ["[Shorter]", "1"]);
 }
 
-/// A journal that is missing for a moment, in the middle of a rotation, keeps its place.
+/// A journal that is missing for a moment keeps its place.
 #[test]
 fn a_journal_that_is_not_there_yet_is_awaited_and_keeps_its_checkpoint() {
     let disk = with_numbers(2);
     let mut consumer = options(&disk).file(A).poll_every(Duration::ZERO).open().unwrap();
     ack_all(drain(&mut consumer));
     consumer.close().unwrap();
-    disk.rename(A, "dir/a.000001.jsonl").unwrap();
+    disk.rename(A, "dir/away").unwrap();
     let mut consumer = options(&disk).file(A).poll_every(Duration::ZERO).open().unwrap();
     assert!(texts(&drain(&mut consumer)).join(" ").starts_with("[deleted "));
+    disk.rename("dir/away", A).unwrap();
     writer(&disk, A).append(&3).unwrap();
     assert_eq!(texts(&drain(&mut consumer)), ["[Resumed]", "3"]);
 }
