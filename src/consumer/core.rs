@@ -8,7 +8,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -362,8 +362,9 @@ impl Core {
     /// Watches the directories that the sources are in.
     #[cfg(feature = "notify")]
     pub(super) fn notices(&self) -> Vec<Notice> {
-        let of_files = self.options.files.iter().map(|file| file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-        let dirs: HashSet<&Path> = of_files.chain(self.options.directories.iter().map(|(dir, _)| dir.as_path())).collect();
+        let of_files =
+            self.options.files.iter().map(|file| file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new(".")));
+        let dirs: HashSet<&std::path::Path> = of_files.chain(self.options.directories.iter().map(|(dir, _)| dir.as_path())).collect();
         dirs.into_iter().filter_map(|dir| Notice::of_dir(&self.options.disk, dir, &self.bell)).collect()
     }
 
@@ -377,6 +378,7 @@ impl Core {
         self.due
     }
 
+    #[cfg(feature = "tokio")]
     pub(super) fn closed(&self) -> Error {
         Error::new(ErrorKind::Closed, Attempt::Follow).detail("it was stopped")
     }

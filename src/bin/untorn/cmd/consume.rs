@@ -4,6 +4,7 @@
 //! signal ends it behind the batch at hand, which the command finishes undisturbed: it runs in a process group of its own.
 
 use std::{
+    collections::{HashMap, VecDeque},
     ffi::OsString,
     io::Write,
     os::unix::process::CommandExt,
@@ -106,7 +107,16 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     let mut consumer = options.open()?;
     let stopper = consumer.stopper();
     let ended = interrupt::finish_first(move || stopper.stop());
-    let mut feed = Feed { args, stopper: consumer.stopper(), batches: Vec::new(), exit: Exit::Done, records: 0, fed: 0, output: Output::new() };
+    let mut feed = Feed {
+        args,
+        stopper: consumer.stopper(),
+        batches: HashMap::new(),
+        due: VecDeque::new(),
+        exit: Exit::Done,
+        records: 0,
+        fed: 0,
+        output: Output::new(),
+    };
     let fed = feed.feed(&mut consumer);
     // Crash here: what was acknowledged since the last save comes again.
     let closed = consumer.close();
@@ -141,7 +151,9 @@ struct Batch {
 struct Feed<'a> {
     args: &'a Args,
     stopper: Stopper,
-    batches: Vec<Batch>,
+    batches: HashMap<Source, Batch>,
+    /// When batches are due, the first one first. Batches that were given before are still among them.
+    due: VecDeque<(Instant, Source)>,
     exit: Exit,
     records: u64,
     fed: u64,
@@ -162,8 +174,7 @@ impl Feed<'_> {
     fn feed(&mut self, consumer: &mut Consumer) -> Result<(), Stop> {
         while !self.stopper.is_stopped() {
             let now = Instant::now();
-            let due = self.batches.iter().map(|batch| batch.due).min();
-            let wait = match due {
+            let wait = match self.next_due() {
                 _ if self.args.once => Duration::ZERO,
                 Some(due) => due.saturating_duration_since(now),
                 None => Duration::MAX,
@@ -172,42 +183,54 @@ impl Feed<'_> {
                 Ok(Some(Delivery::Record(source, record, ticket))) => self.take(source, record, ticket)?,
                 Ok(Some(delivery)) => self.tell(delivery)?,
                 Ok(None) if self.stopper.is_stopped() => return Ok(()),
-                Ok(None) if self.args.once => return self.give_all(|_| true),
+                Ok(None) if self.args.once => return self.give_due(None),
                 Ok(None) => {}
                 // Told once; the source is tried again.
                 Err(error) if !self.args.once => say::error(&error),
                 Err(error) => return Err(error.into()),
             }
-            let now = Instant::now();
-            if !self.args.once && self.batches.iter().any(|batch| batch.due <= now) {
-                self.give_all(|batch| batch.due <= now)?;
+            if !self.args.once {
+                self.give_due(Some(Instant::now()))?;
             }
         }
         Ok(())
     }
 
     fn take(&mut self, source: Source, record: Record<Payload>, ticket: Ticket) -> Result<(), Stop> {
-        let at = match self.batches.iter().position(|batch| batch.source == source) {
-            Some(at) => at,
-            None => {
-                let due = Instant::now() + self.args.every;
-                self.batches.push(Batch { source, records: Vec::new(), due });
-                self.batches.len() - 1
-            }
-        };
-        let Some(batch) = self.batches.get_mut(at) else { return Ok(()) };
+        let every = self.args.every;
+        let batch = self.batches.entry(source).or_insert_with_key(|source| {
+            let due = Instant::now() + every;
+            self.due.push_back((due, source.clone()));
+            Batch { source: source.clone(), records: Vec::new(), due }
+        });
         batch.records.push((record, ticket));
         if batch.records.len() as u64 >= u64::from(self.args.batch) {
-            let batch = self.batches.swap_remove(at);
-            self.give(batch)?;
+            let source = batch.source.clone();
+            if let Some(batch) = self.batches.remove(&source) {
+                self.give(batch)?;
+            }
         }
         Ok(())
     }
 
-    fn give_all(&mut self, is_due: impl Fn(&Batch) -> bool) -> Result<(), Stop> {
-        while let Some(at) = self.batches.iter().position(&is_due) {
-            let batch = self.batches.swap_remove(at);
-            self.give(batch)?;
+    /// When the next batch is due.
+    fn next_due(&mut self) -> Option<Instant> {
+        while let Some((due, source)) = self.due.front() {
+            if self.batches.get(source).is_some_and(|batch| batch.due == *due) {
+                return Some(*due);
+            }
+            self.due.pop_front();
+        }
+        None
+    }
+
+    /// Gives the batches that are due by then, or all.
+    fn give_due(&mut self, by: Option<Instant>) -> Result<(), Stop> {
+        while self.next_due().is_some_and(|due| by.is_none_or(|by| due <= by)) {
+            let Some((_, source)) = self.due.pop_front() else { break };
+            if let Some(batch) = self.batches.remove(&source) {
+                self.give(batch)?;
+            }
             if self.stopper.is_stopped() {
                 break;
             }
@@ -300,7 +323,7 @@ impl Feed<'_> {
                 let (severity, code) = (finding.severity(), finding.code.as_str());
                 say::message(Head { path: source.path(), line, severity, code, message: &finding.message, offset: finding.offset });
             }
-            Delivery::Event(_, FollowEvent::Stalled { .. }) => return self.give_all(|_| true),
+            Delivery::Event(_, FollowEvent::Stalled { .. }) => return self.give_due(None),
             Delivery::Event(source, event) => say(source.path(), &event),
             Delivery::Restored(source, restored) if !restored.is_proved() => say(source.path(), &restored),
             Delivery::SaveFailed(error) => say::error(&error),
