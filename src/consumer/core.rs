@@ -8,7 +8,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +27,7 @@ use crate::{
         Checkpoint, Restored, SourceState, assign, identity,
         store::{Store, Stored},
     },
-    error::{Attempt, Error, ErrorKind, Result},
+    error::Result,
     follow::{FollowEvent, event::Followed, stop::Bell},
     segment::Segments,
     sys::Disk,
@@ -379,8 +379,8 @@ impl Core {
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn closed(&self) -> Error {
-        Error::new(ErrorKind::Closed, Attempt::Follow).detail("it was stopped")
+    pub(super) fn closed(&self) -> crate::Error {
+        crate::Error::new(crate::ErrorKind::Closed, crate::error::Attempt::Follow).detail("it was stopped")
     }
 }
 
