@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use untorn::{
-    Consumer, ConsumerOptions, Delivery, Error, ErrorKind, FollowEvent, Restored, Ticket, Writer,
+    Consumer, ConsumerOptions, Delivery, Error, ErrorKind, FollowEvent, Reader, Restored, Start, Ticket, Writer,
     sim::{Bounds, Fault, How, OpKind, OpMatch, SimDisk},
 };
 
@@ -369,6 +369,55 @@ fn a_rotated_journal_that_was_moved_is_known_again() {
         assert!(texts.iter().any(|text| text.starts_with("[Renamed")), "{consumed}: {texts:?}");
         assert_eq!(texts.into_iter().filter(|text| !text.starts_with('[')).map(ToOwned::to_owned).collect::<Vec<_>>(), left.collect::<Vec<_>>());
     }
+}
+
+/// X-19, S0-03: what was read and what was acknowledged are two places, and each record brings the checkpoint that covers it.
+#[test]
+fn reading_ahead_moves_no_checkpoint() {
+    let disk = with_numbers(5);
+    let mut consumer = open(&disk);
+    let mut marks = Vec::new();
+    let mut held = Vec::new();
+    while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
+        if let Delivery::Record(_, record, ticket) = delivery {
+            marks.push(record.mark);
+            held.push(ticket);
+        }
+    }
+    held.remove(0).ack();
+    consumer.save().unwrap();
+    drop(held);
+    assert_eq!(again(&disk), ["[Resumed]", "2", "3", "4", "5"]);
+    // A record's own mark is all that an indexer stores with what it made of it.
+    for (at, mark) in marks.iter().enumerate() {
+        let reader = Reader::options().disk(&disk).from(Start::After(*mark)).open(A).unwrap();
+        assert_eq!(reader.records::<u64>().count(), marks.len() - at - 1);
+    }
+}
+
+/// S0-40: what was read ahead and not acknowledged when the consumer is closed comes again, and what was acknowledged does not, however much it is.
+#[test]
+fn closing_loses_nothing_of_what_was_read() {
+    const COUNT: u64 = 20_000;
+    let disk = SimDisk::new();
+    disk.write_file(A, (1..=COUNT).map(|number| format!("{number}\n")).collect::<String>()).unwrap();
+    let mut next = 1;
+    for stop_after in [1, 63, 64, 65, 5_000, COUNT] {
+        let mut consumer = open(&disk);
+        let mut seen = 0;
+        while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
+            let Delivery::Record(_, record, ticket) = delivery else { continue };
+            assert_eq!(record.value.decode::<u64>().unwrap(), next, "after {stop_after}");
+            ticket.ack();
+            next += 1;
+            seen += 1;
+            if seen == stop_after {
+                break;
+            }
+        }
+        consumer.close().unwrap();
+    }
+    assert_eq!(next, COUNT + 1);
 }
 
 /// S0-34, S0-38: a long source delays no other, and partial lines of two sources are never joined.
