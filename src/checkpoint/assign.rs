@@ -21,15 +21,15 @@ use crate::{
     error::Result,
     fingerprint::Fingerprint,
     segment::Segments,
-    sys::{Disk, FileId},
+    sys::{Disk, FileId, names::Names},
 };
 
 /// For each of the journals, in their order, the index of its checkpoint among those that are stored.
 ///
-/// A journal that cannot be opened gets none: whoever opens it is told why.
-pub(crate) fn assign(disk: &Disk, stored: &[&Checkpoint], journals: &[PathBuf], line_bytes_max: u64) -> Result<Vec<Option<usize>>> {
+/// A journal that is not there gets none. One that cannot be read keeps its own, so that it goes on where it was when it can be.
+pub(crate) fn assign(disk: &Disk, names: &Names, stored: &[&Checkpoint], journals: &[PathBuf], line_bytes_max: u64) -> Vec<Option<usize>> {
     let journals: Vec<Journal> = journals.iter().map(|path| Journal::look(disk, path)).collect();
-    let mut matching = Matching { disk, stored, line_bytes_max, is_taken: vec![false; stored.len()], taken: vec![None; journals.len()] };
+    let mut matching = Matching { disk, names, stored, line_bytes_max, is_taken: vec![false; stored.len()], taken: vec![None; journals.len()] };
     let by_path: HashMap<&Path, usize> = stored.iter().enumerate().filter_map(|(index, checkpoint)| Some((checkpoint.path()?, index))).collect();
     let by_file = || stored.iter().enumerate().filter_map(|(index, checkpoint)| Some((checkpoint.file()?, index)));
     let at_path = |journal: &Journal| by_path.get(journal.canonical.as_path()).copied();
@@ -38,13 +38,13 @@ pub(crate) fn assign(disk: &Disk, stored: &[&Checkpoint], journals: &[PathBuf], 
         let index = at_path(journal)?;
         let has_inode = matching.stored.get(index).and_then(|checkpoint| checkpoint.file()) == journal.file;
         has_inode.then_some((index, Claim::Proof))
-    })?;
+    });
     let by_inode: HashMap<FileId, usize> = by_file().filter(|(_, index)| !matching.is_taken(*index)).collect();
-    matching.pass(&journals, |_, journal| Some((*by_inode.get(&journal.file?)?, Claim::Proof)))?;
-    matching.pass(&journals, |_, journal| Some((at_path(journal)?, Claim::Proof)))?;
-    matching.elsewhere(&journals)?;
-    matching.pass(&journals, |_, journal| Some((at_path(journal)?, Claim::Path)))?;
-    Ok(matching.taken)
+    matching.pass(&journals, |_, journal| Some((*by_inode.get(&journal.file?)?, Claim::Proof)));
+    matching.pass(&journals, |_, journal| Some((at_path(journal)?, Claim::Proof)));
+    matching.elsewhere(&journals);
+    matching.pass(&journals, |_, journal| Some((at_path(journal)?, Claim::Path)));
+    matching.taken
 }
 
 /// One journal, as its active file was found.
@@ -73,6 +73,7 @@ enum Claim {
 
 struct Matching<'a> {
     disk: &'a Disk,
+    names: &'a Names,
     stored: &'a [&'a Checkpoint],
     line_bytes_max: u64,
     /// Of each checkpoint, whether a journal has it.
@@ -83,23 +84,23 @@ struct Matching<'a> {
 
 impl Matching<'_> {
     /// Offers each journal without a checkpoint the one that `offer` finds for it.
-    fn pass(&mut self, journals: &[Journal], offer: impl Fn(&Self, &Journal) -> Option<(usize, Claim)>) -> Result<()> {
+    fn pass(&mut self, journals: &[Journal], offer: impl Fn(&Self, &Journal) -> Option<(usize, Claim)>) {
         for (at, journal) in journals.iter().enumerate().filter(|(_, journal)| journal.is_there) {
             if self.taken.get(at) != Some(&None) {
                 continue;
             }
             if let Some((index, claim)) = offer(self, journal)
                 && !self.is_taken(index)
-                && (claim == Claim::Path || self.proves(&journal.path, index)?)
+                // That it cannot be read now proves nothing against it, and must not give its place to a copy.
+                && (claim == Claim::Path || self.proves(&journal.path, index).unwrap_or(true))
             {
                 self.give(at, index);
             }
         }
-        Ok(())
     }
 
     /// Step 4.
-    fn elsewhere(&mut self, journals: &[Journal]) -> Result<()> {
+    fn elsewhere(&mut self, journals: &[Journal]) {
         let mut by_line: HashMap<Fingerprint, Vec<usize>> = HashMap::new();
         let left = self.stored.iter().enumerate().filter(|(index, _)| !self.is_taken(*index));
         for (index, checkpoint) in left {
@@ -108,25 +109,24 @@ impl Matching<'_> {
             }
         }
         if by_line.is_empty() {
-            return Ok(());
+            return;
         }
         for (at, journal) in journals.iter().enumerate().filter(|(_, journal)| journal.is_there) {
             if self.taken.get(at) != Some(&None) {
                 continue;
             }
             for index in self.first_lines(&journal.path).iter().filter_map(|fingerprint| by_line.get(fingerprint)).flatten() {
-                if !self.is_taken(*index) && !self.still_matches(*index) && self.proves(&journal.path, *index)? {
+                if !self.is_taken(*index) && !self.still_matches(*index) && self.proves(&journal.path, *index).unwrap_or(false) {
                     self.give(at, *index);
                     break;
                 }
             }
         }
-        Ok(())
     }
 
     /// The fingerprints of all segments: rotation and archive may have put the one that held the record anywhere.
     fn first_lines(&self, path: &Path) -> Vec<Fingerprint> {
-        let Ok(segments) = Segments::open(self.disk, path, true) else { return Vec::new() };
+        let Ok(segments) = Segments::open_in(self.disk, self.names, path, true) else { return Vec::new() };
         let all = segments.numbers().filter_map(|number| segments.get(number).ok());
         all.filter_map(|segment| Fingerprint::of(&segment.file).ok().flatten()).collect()
     }
@@ -140,7 +140,7 @@ impl Matching<'_> {
     /// Whether the journal at a path has the checkpoint's record; of one without a record, whether the journal begins as it did.
     fn proves(&self, path: &Path, index: usize) -> Result<bool> {
         let Some(checkpoint) = self.stored.get(index) else { return Ok(false) };
-        let Ok(segments) = Segments::open(self.disk, path, true) else { return Ok(false) };
+        let Ok(segments) = Segments::open_in(self.disk, self.names, path, true) else { return Ok(false) };
         if checkpoint.mark().is_some() {
             return restore::is_proved(&segments, checkpoint, self.line_bytes_max);
         }

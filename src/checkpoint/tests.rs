@@ -13,6 +13,7 @@ use crate::{
     format::LINE_BYTES_MAX_DEFAULT as LIMIT,
     segment::Segments,
     sim::{Bounds, Fault, How, OpKind, OpMatch, SimDisk},
+    sys::names::Names,
 };
 
 const DIR: &str = "/checkpoints";
@@ -184,7 +185,7 @@ fn without_an_acknowledged_record_everything_is_new() {
 
 fn assigned(disk: &SimDisk, stored: &[&Checkpoint], journals: &[&str]) -> Vec<Option<usize>> {
     let journals: Vec<PathBuf> = journals.iter().map(PathBuf::from).collect();
-    assign(&on(disk), stored, &journals, LIMIT).unwrap()
+    assign(&on(disk), &Names::default(), stored, &journals, LIMIT)
 }
 
 /// S0-14: equal files keep checkpoints of their own, and a copy does not inherit one.

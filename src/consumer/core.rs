@@ -7,7 +7,7 @@
 //! the new one. What cannot be made durable is not saved as acknowledged; the other sources are.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -30,7 +30,7 @@ use crate::{
     error::Result,
     follow::{FollowEvent, event::Followed, stop::Bell},
     segment::Segments,
-    sys::Disk,
+    sys::{Disk, names::Names},
 };
 
 /// So many records a source gives in its turn.
@@ -42,8 +42,8 @@ const OPEN_MAX: usize = 128;
 /// So many other sources are looked at between the turns of two that have more.
 const LOOKS_BETWEEN: usize = 4;
 
-/// So many parked sources are looked at in one pass.
-const LOOKS_MAX: usize = 1000;
+/// So many parked sources are looked at in one pass. `ConsumerOptions::poll_every` says what that means.
+const LOOKS_MAX: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -51,15 +51,19 @@ pub(super) struct Core {
     pub(super) bell: Arc<Bell>,
     pub(super) ledger: Arc<Ledger>,
     store: Store,
+    /// What is in the directory of most sources.
+    names: Names,
     directories: Vec<Directory>,
     taps: Vec<Tap>,
     /// How many of them have their file open.
     open: usize,
     /// Journals that are not there yet, and when they are looked for next.
-    awaited: Vec<PathBuf>,
+    awaited: BTreeSet<PathBuf>,
     look_due: Instant,
     /// The canonical paths of the sources.
     known: HashSet<PathBuf>,
+    /// Their paths as they were given or found.
+    sources: HashSet<PathBuf>,
     /// What is saved; first that of the sources, in their order.
     states: Vec<Saved>,
     /// What was saved of sources that are none now.
@@ -112,12 +116,14 @@ impl Core {
             bell,
             ledger,
             store,
+            names: Names::default(),
             directories,
             taps: Vec::new(),
             open: 0,
-            awaited: Vec::new(),
+            awaited: BTreeSet::new(),
             look_due: Instant::now(),
             known: HashSet::new(),
+            sources: HashSet::new(),
             states: Vec::new(),
             others: stored.sources().to_vec(),
             is_damaged: matches!(stored, Stored::Damaged),
@@ -130,7 +136,7 @@ impl Core {
         let mut journals = core.options.files.clone();
         journals.extend(core.list()?);
         let is_previous = matches!(stored, Stored::Previous(..));
-        core.add(journals)?;
+        core.add(journals);
         if is_previous {
             let of_each = core.taps.iter().map(|tap| Delivery::Restored(tap.source.clone(), Restored::PreviousUsed));
             core.waiting.extend(of_each);
@@ -147,19 +153,21 @@ impl Core {
     }
 
     fn list(&mut self) -> Result<Vec<PathBuf>> {
-        let mut journals = Vec::new();
+        let mut found = Vec::new();
+        for directory in &mut self.directories {
+            found.extend(directory.journals(&self.options.disk, self.options.poll_every)?);
+        }
+        // Nothing may fail any more: what was found is not found a second time.
+        found.retain(|path| !self.sources.contains(path) && !self.awaited.contains(path));
         if Instant::now() >= self.look_due {
             self.look_due = Instant::now() + self.options.poll_every;
-            journals.append(&mut self.awaited);
+            found.extend(std::mem::take(&mut self.awaited));
         }
-        for directory in &mut self.directories {
-            journals.extend(directory.journals(&self.options.disk, self.options.poll_every)?);
-        }
-        Ok(journals)
+        Ok(found)
     }
 
     /// Adds those of the journals that are no sources yet, each with what was saved of it.
-    fn add(&mut self, journals: Vec<PathBuf>) -> Result<()> {
+    fn add(&mut self, journals: Vec<PathBuf>) {
         let disk = self.options.disk.clone();
         // What was saved goes to the file that proves it, so that is not decided before the file is there.
         let (there, missing): (Vec<_>, Vec<_>) = journals.into_iter().partition(|path| is_there(&disk, path));
@@ -167,10 +175,10 @@ impl Core {
         let known = &mut self.known;
         let new: Vec<PathBuf> = there.into_iter().filter(|path| known.insert(identity::canonical(&disk, path))).collect();
         if new.is_empty() {
-            return Ok(());
+            return;
         }
         let stored: Vec<&Checkpoint> = self.others.iter().map(|state| &state.checkpoint).collect();
-        let assigned = assign::assign(&disk, &stored, &new, self.options.line_bytes_max)?;
+        let assigned = assign::assign(&disk, &self.names, &stored, &new, self.options.line_bytes_max);
         let mut others: Vec<Option<SourceState>> = std::mem::take(&mut self.others).into_iter().map(Some).collect();
         for (path, index) in new.into_iter().zip(assigned) {
             let state = index.and_then(|index| others.get_mut(index)?.take());
@@ -178,9 +186,9 @@ impl Core {
             self.ledger.add();
             self.taps.push(Tap::new(Source::new(&path), checkpoint, self.options.line_bytes_max));
             self.states.push(Saved { state, acknowledged: Acknowledged::default() });
+            self.sources.insert(path);
         }
         self.others = others.into_iter().flatten().collect();
-        Ok(())
     }
 
     /// Does a little.
@@ -213,7 +221,7 @@ impl Core {
     fn again(&mut self) -> Result<Option<Delivery>> {
         while let Some((mark, ticket)) = self.ledger.released() {
             let Some(tap) = self.taps.get(Ledger::source_of(&ticket)) else { continue };
-            match tap.record(&self.options.disk, &mark) {
+            match tap.record(&self.options.disk, &self.names, &mark) {
                 Ok(Some(record)) => return Ok(Some(Delivery::Record(tap.source.clone(), record, ticket))),
                 // It is gone. Its source will be found changed.
                 Ok(None) => ticket.hold(),
@@ -233,7 +241,7 @@ impl Core {
         self.turns.looks += usize::from(tap.is_parked());
         let source = tap.source.clone();
         let was_open = tap.is_open();
-        let stepped = tap.step(&self.options.disk);
+        let stepped = tap.step(&self.options.disk, &self.names);
         match (was_open, tap.is_open()) {
             (false, true) => self.open += 1,
             (true, false) => self.open -= 1,
@@ -285,7 +293,7 @@ impl Core {
             return Ok(self.turns.current);
         }
         let found = self.list()?;
-        self.add(found)?;
+        self.add(found);
         Ok(self.turns.choose(self.taps.len()))
     }
 
@@ -318,7 +326,7 @@ impl Core {
                 continue;
             }
             // Crash here: the records are durable, the checkpoint is the old one. They come again.
-            match tap.secure(&self.options.disk, acknowledged.watermark.as_ref()) {
+            match tap.secure(&self.options.disk, &self.names, acknowledged.watermark.as_ref()) {
                 Ok(identity) => {
                     let checkpoint = Checkpoint::of(&identity, acknowledged.watermark, acknowledged.generation);
                     let state = SourceState::new(checkpoint, acknowledged.rejected);

@@ -10,7 +10,10 @@ use std::{
 use crate::{
     error::{Attempt, Error, Result},
     format::name,
-    sys::Disk,
+    sys::{
+        Disk,
+        names::{Listing, Names},
+    },
 };
 
 /// Listing takes no more than this part of the time.
@@ -24,11 +27,16 @@ pub(super) struct Directory {
     found: HashSet<OsString>,
     /// When it is listed next.
     due: Instant,
+    names: Names,
+    /// How it was listed last.
+    listing: Option<Listing>,
+    /// What failed last.
+    failed: Option<String>,
 }
 
 impl Directory {
     pub(super) fn new(path: PathBuf, suffixes: Vec<String>) -> Directory {
-        Directory { path, suffixes, found: HashSet::new(), due: Instant::now() }
+        Directory { path, suffixes, found: HashSet::new(), due: Instant::now(), names: Names::default(), listing: None, failed: None }
     }
 
     /// The journals that have not been found before, if it is time to look.
@@ -37,19 +45,28 @@ impl Directory {
         if started < self.due {
             return Ok(Vec::new());
         }
-        let listed = disk.open_dir(&self.path).and_then(|dir| dir.names());
-        self.due = Instant::now() + every.max(started.elapsed() * SHARE);
-        let names = match listed {
-            Ok(names) => names,
+        let listed = disk.open_dir(&self.path).and_then(|dir| self.names.list(&dir));
+        let journals = match listed {
+            Ok(listing) if self.listing.as_ref().is_some_and(|before| before.is_same(&listing)) => Vec::new(),
+            Ok(listing) => {
+                let journals: BTreeSet<OsString> = listing.iter().filter(|name| self.has_suffix(name)).map(|name| journal_of(name)).collect();
+                let new: Vec<OsString> = journals.into_iter().filter(|name| !self.found.contains(name)).collect();
+                self.found.extend(new.iter().cloned());
+                self.listing = Some(listing);
+                self.failed = None;
+                new.into_iter().map(|name| self.path.join(name)).collect()
+            }
             // It may be created later.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::io(Attempt::List, &self.path, error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                self.due = Instant::now() + every;
+                // What goes on failing is told once.
+                let is_news = self.failed.replace(error.to_string()) != Some(error.to_string());
+                return if is_news { Err(Error::io(Attempt::List, &self.path, error)) } else { Ok(Vec::new()) };
+            }
         };
-        let journals: BTreeSet<OsString> = names.iter().filter(|name| self.has_suffix(name)).map(|name| journal_of(name)).collect();
-        let new: Vec<OsString> = journals.into_iter().filter(|name| !self.found.contains(name)).collect();
-        self.found.extend(new.iter().cloned());
         self.due = Instant::now() + every.max(started.elapsed() * SHARE);
-        Ok(new.into_iter().map(|name| self.path.join(name)).collect())
+        Ok(journals)
     }
 
     fn has_suffix(&self, name: &OsStr) -> bool {

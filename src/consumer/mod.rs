@@ -228,6 +228,10 @@ fn next(core: &Mutex<Core>, bell: &Bell, poll_every: Duration, wait: Duration) -
     while !bell.is_stopped() {
         let rings = bell.rings();
         let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever closes it on another thread has waited for the lock too. After that nothing is saved.
+        if bell.is_stopped() {
+            break;
+        }
         match core.step()? {
             Stepped::Given(delivery) => return Ok(Some(delivery)),
             Stepped::Busy => {}

@@ -11,12 +11,12 @@ use std::{
 
 use super::Source;
 use crate::{
-    checkpoint::{Checkpoint, Identity, Restored},
+    checkpoint::{Checkpoint, Identity, Restored, identity},
     error::{Attempt, Error, ErrorKind, Result},
     follow::{
         FollowEvent,
         event::{Followed, Payload},
-        pursuit::{Pursuit, Step},
+        pursuit::{Pursuit, Step, Trace},
     },
     judge::Found,
     position::{Mark, Position},
@@ -26,7 +26,7 @@ use crate::{
     },
     scan::Backward,
     segment::Segments,
-    sys::{Disk, File, FileId},
+    sys::{Disk, File, FileId, names::Names},
 };
 
 /// So many files that were left are kept open until the next save.
@@ -54,13 +54,13 @@ enum Stage {
     Fresh(Option<Checkpoint>),
     Followed(Box<Pursuit>),
     Parked(Parked),
-    /// There is no such file, and from where to read if it comes back.
-    Gone(Option<Mark>),
+    /// There is no such file any more, and from where to read if it comes back.
+    Gone(Trace),
 }
 
 #[derive(Debug)]
 struct Parked {
-    last: Option<Mark>,
+    trace: Trace,
     position: Position,
     /// What the path named, and how long that was.
     looked: Option<(FileId, u64)>,
@@ -101,11 +101,11 @@ impl Tap {
         is_news
     }
 
-    pub(super) fn step(&mut self, disk: &Disk) -> Result<Tapped> {
+    pub(super) fn step(&mut self, disk: &Disk, names: &Names) -> Result<Tapped> {
         match &mut self.stage {
             Stage::Fresh(saved) => {
                 let saved = saved.clone();
-                self.open(disk, saved)
+                self.open(disk, names, saved)
             }
             Stage::Followed(pursuit) => {
                 let (file, resets) = (Arc::clone(&pursuit.segment().file), pursuit.resets());
@@ -129,22 +129,22 @@ impl Tap {
                 if look(disk, &self.path)? == parked.looked {
                     return Ok(Tapped::Idle);
                 }
-                let (last, position) = (parked.last, parked.position);
-                self.reopen(disk, last, Some(position))
+                let (trace, position) = (parked.trace, parked.position);
+                self.reopen(disk, names, trace, Some(position))
             }
-            Stage::Gone(last) => {
+            Stage::Gone(trace) => {
                 if look(disk, &self.path)?.is_none() {
                     return Ok(Tapped::Idle);
                 }
-                let last = *last;
-                self.reopen(disk, last, None)
+                let trace = *trace;
+                self.reopen(disk, names, trace, None)
             }
         }
     }
 
-    fn open(&mut self, disk: &Disk, saved: Option<Checkpoint>) -> Result<Tapped> {
+    fn open(&mut self, disk: &Disk, names: &Names, saved: Option<Checkpoint>) -> Result<Tapped> {
         let start = saved.clone().map_or(Start::Beginning, Start::Checkpoint);
-        let pursuit = match Pursuit::open(disk, &self.path, &start, self.line_bytes_max) {
+        let pursuit = match Pursuit::open_in(disk, names, &self.path, &start, self.line_bytes_max) {
             Ok(pursuit) => pursuit,
             // Awaited: a journal may be created with its first record.
             Err(error) if error.is_missing() => return Ok(Tapped::Idle),
@@ -158,24 +158,24 @@ impl Tap {
         Ok(Tapped::Begun(restored, mark, is_new_generation))
     }
 
-    fn reopen(&mut self, disk: &Disk, last: Option<Mark>, position: Option<Position>) -> Result<Tapped> {
-        let start = match (last, position) {
+    fn reopen(&mut self, disk: &Disk, names: &Names, trace: Trace, position: Option<Position>) -> Result<Tapped> {
+        let start = match (trace.last, position) {
             (Some(last), _) => Start::After(last),
             (None, Some(position)) => Start::Position(position),
             (None, None) => Start::Beginning,
         };
-        match Pursuit::open(disk, &self.path, &start, self.line_bytes_max) {
+        match Pursuit::go_on_from(disk, names, &self.path, &trace, &start, self.line_bytes_max) {
             Ok(pursuit) => {
                 self.stage = Stage::Followed(Box::new(pursuit));
                 Ok(Tapped::Busy)
             }
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Pruned) => {
-                let pursuit = Pursuit::open(disk, &self.path, &Start::Beginning, self.line_bytes_max)?;
+                let pursuit = Pursuit::open_in(disk, names, &self.path, &Start::Beginning, self.line_bytes_max)?;
                 self.stage = Stage::Followed(Box::new(pursuit));
                 Ok(Tapped::Reset(Some(FollowEvent::Replaced { resumed: false })))
             }
             Err(error) if error.is_missing() && position.is_some() => {
-                self.stage = Stage::Gone(last);
+                self.stage = Stage::Gone(trace);
                 Ok(Tapped::Followed(Followed::Event(FollowEvent::Deleted)))
             }
             Err(error) if error.is_missing() => Ok(Tapped::Idle),
@@ -189,10 +189,10 @@ impl Tap {
             && pursuit.pending() == 0
             && pursuit.is_at_rest()
         {
-            let (last, position) = (pursuit.last(), pursuit.position());
+            let (trace, position) = (pursuit.trace(), pursuit.position());
             let looked = pursuit.looked();
             if look(disk, &self.path)? == Some(looked) {
-                self.stage = Stage::Parked(Parked { last, position, looked: Some(looked) });
+                self.stage = Stage::Parked(Parked { trace, position, looked: Some(looked) });
             }
         }
         Ok(())
@@ -201,11 +201,11 @@ impl Tap {
     /// Makes all that was read of the source durable, and says which file holds the record of the mark.
     ///
     /// After a sync has failed, a second one proves nothing: the system may have forgotten what it did not write. So the source stays where it is.
-    pub(super) fn secure(&mut self, disk: &Disk, mark: Option<&Mark>) -> Result<Identity> {
+    pub(super) fn secure(&mut self, disk: &Disk, names: &Names, mark: Option<&Mark>) -> Result<Identity> {
         if let Some(failed) = &self.distrusted {
             return Err(failed.clone());
         }
-        let segments = match Segments::open(disk, &self.path, true) {
+        let segments = match Segments::open_in(disk, names, &self.path, true) {
             Ok(segments) => Some(segments),
             Err(error) if error.is_missing() => None,
             Err(error) => return Err(error),
@@ -229,8 +229,21 @@ impl Tap {
             let found = mark.map_or_else(|| Identity::of(segments, &segments.newest()?), |mark| Identity::of_position(segments, mark.start))?;
             self.identity = Some(found);
         }
-        let path = &self.path;
-        self.identity.clone().ok_or_else(|| Error::new(ErrorKind::Changed, Attempt::SaveCheckpoint).on(path).detail("its source is gone"))
+        let gone = || Error::new(ErrorKind::Changed, Attempt::SaveCheckpoint).on(&self.path).detail("its source is gone");
+        self.identity.clone().or_else(|| self.identity_that_was(disk, mark)).ok_or_else(gone)
+    }
+
+    /// What is remembered of a file that was deleted before anything of it was saved.
+    fn identity_that_was(&self, disk: &Disk, mark: Option<&Mark>) -> Option<Identity> {
+        let trace = match &self.stage {
+            Stage::Fresh(_) => return None,
+            Stage::Followed(pursuit) => pursuit.trace(),
+            Stage::Parked(parked) => parked.trace,
+            Stage::Gone(trace) => *trace,
+        };
+        let is_of_mark = |number: u64| mark.is_some_and(|mark| mark.start.segment == number);
+        let fingerprint = trace.first_line.filter(|(number, _)| is_of_mark(*number)).map(|(_, fingerprint)| fingerprint);
+        Some(Identity { path: identity::canonical(disk, &self.path).into(), file: trace.file, fingerprint })
     }
 
     /// Keeps a file that was read to its end until it is durable.
@@ -256,8 +269,8 @@ impl Tap {
     }
 
     /// Reads the record of a mark again.
-    pub(super) fn record(&self, disk: &Disk, mark: &Mark) -> Result<Option<Record<Payload>>> {
-        let segments = Segments::open(disk, &self.path, true)?;
+    pub(super) fn record(&self, disk: &Disk, names: &Names, mark: &Mark) -> Result<Option<Record<Payload>>> {
+        let segments = Segments::open_in(disk, names, &self.path, true)?;
         let Started { segment, offset, .. } = match start::find(&segments, &Start::After(*mark), self.line_bytes_max) {
             Ok(started) => started,
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Pruned) => return Ok(None),

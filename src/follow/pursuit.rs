@@ -3,7 +3,7 @@
 //! A file is left only when nothing more can come from it: after the path was seen to name another file, the end of the old one is looked at once
 //! more, and what is unfinished there is given as what it is. Then the directory is listed again. If the old file is among the archived segments,
 //! reading goes on in the segment behind it; if not, behind the last record that was read, wherever that is by now; and if that is nowhere, with the
-//! first record that was not in a segment before. Each of these is told.
+//! first record that was not in a segment before. Each of these is told. Lines of a plain file are often alike, so there its first line decides too.
 
 use std::{
     collections::VecDeque,
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     checkpoint::Restored,
     error::{Attempt, Error, ErrorKind, Result},
+    fingerprint::Fingerprint,
     format::verdict::{Code, Verdict},
     judge::Found,
     position::{Mark, Position},
@@ -27,7 +28,7 @@ use crate::{
     },
     scan::Backward,
     segment::{Segment, Segments},
-    sys::{Disk, FileId, FileKind},
+    sys::{Disk, FileId, FileKind, names::Names},
     verify::Finding,
     words,
 };
@@ -52,6 +53,16 @@ enum Stage {
     Deleted,
 }
 
+/// What is remembered of a file, to go on in another one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trace {
+    pub(crate) file: FileId,
+    /// The last record met.
+    pub(crate) last: Option<Mark>,
+    /// The number of the segment that held it, and how that begins. Only of a plain one, where nothing else tells equal lines apart.
+    pub(crate) first_line: Option<(u64, Fingerprint)>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Pursuit {
     disk: Disk,
@@ -67,6 +78,8 @@ pub(crate) struct Pursuit {
     restored: Option<Restored>,
     /// The last record met: where reading goes on in another file.
     last: Option<Mark>,
+    /// See [`Trace`].
+    first_line: Option<(u64, Fingerprint)>,
     /// Records with a smaller number are not wanted.
     from_seq: Option<u64>,
     events: VecDeque<FollowEvent>,
@@ -77,7 +90,12 @@ pub(crate) struct Pursuit {
 
 impl Pursuit {
     pub(crate) fn open(disk: &Disk, path: &Path, start: &Start, line_bytes_max: u64) -> Result<Pursuit> {
-        let segments = Segments::open(disk, path, true)?;
+        Pursuit::open_in(disk, &Names::default(), path, start, line_bytes_max)
+    }
+
+    /// The same, for one of many journals in a directory: its listing may be remembered.
+    pub(crate) fn open_in(disk: &Disk, names: &Names, path: &Path, start: &Start, line_bytes_max: u64) -> Result<Pursuit> {
+        let segments = Segments::open_in(disk, names, path, true)?;
         let Started { segment, offset, restored } = start::find(&segments, start, line_bytes_max)?;
         let from_seq = match start {
             Start::Seq(seq) => Some(*seq),
@@ -88,10 +106,33 @@ impl Pursuit {
             _ => record_before(&segment, offset, line_bytes_max)?,
         };
         let id = id_of(&segment)?;
+        let first_line = match last {
+            Some(Mark { seq: None, start, .. }) if start.segment == segment.number => first_line_of(&segment)?,
+            _ => None,
+        };
         let live = live(segment, offset, line_bytes_max)?;
         let target = target(disk, path);
         let (disk, path, events) = (disk.clone(), path.to_owned(), VecDeque::new());
-        Ok(Pursuit { disk, path, target, segments, live, id, stage: Stage::Reading, restored, last, from_seq, events, resets: 0, line_bytes_max })
+        let (stage, resets) = (Stage::Reading, 0);
+        Ok(Pursuit { disk, path, target, segments, live, id, stage, restored, last, first_line, from_seq, events, resets, line_bytes_max })
+    }
+
+    /// Goes on where another pursuit has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Changed`](ErrorKind::Changed) or [`Pruned`](ErrorKind::Pruned) if its last record is not there.
+    pub(crate) fn go_on_from(disk: &Disk, names: &Names, path: &Path, trace: &Trace, start: &Start, line_bytes_max: u64) -> Result<Pursuit> {
+        let mut pursuit = Pursuit::open_in(disk, names, path, start, line_bytes_max)?;
+        if !begins_as(&pursuit.segments, trace.first_line)? {
+            return Err(Error::new(ErrorKind::Changed, Attempt::Follow).on(path).detail("it begins with another line"));
+        }
+        pursuit.first_line = trace.first_line;
+        Ok(pursuit)
+    }
+
+    pub(crate) fn trace(&self) -> Trace {
+        Trace { file: self.id, last: self.last, first_line: self.first_line }
     }
 
     /// Just past the last line met.
@@ -150,6 +191,7 @@ impl Pursuit {
         }
         let offset = self.live.walk.offset;
         if let Some(found) = self.live.next().map_err(|error| self.segment().failed(error).at(offset))? {
+            self.learn_first_line(&found)?;
             return Ok(self.take(&found));
         }
         if self.live.is_final() {
@@ -170,6 +212,15 @@ impl Pursuit {
     /// Whether another segment is known to follow.
     fn is_archived(&self) -> bool {
         self.segments.numbers().next_back().is_some_and(|newest| newest > self.segment().number)
+    }
+
+    /// Remembers how a plain file begins, once it has a record.
+    fn learn_first_line(&mut self, found: &Found) -> Result<()> {
+        let segment = self.live.segment();
+        if found.verdict == Verdict::Plain && self.first_line.is_none_or(|(number, _)| number != segment.number) {
+            self.first_line = first_line_of(segment)?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, found: &Found) -> Step {
@@ -202,7 +253,12 @@ impl Pursuit {
     /// Looks whether the path still names the file being read.
     fn check_path(&mut self) -> Result<Step> {
         let is_elsewhere = self.target.is_some() && target(&self.disk, &self.path) != self.target;
-        let named = if is_elsewhere || self.stage == Stage::Deleted { self.disk_id()? } else { self.segments.named()? };
+        let named = match self.disk.look(&self.path) {
+            Ok(Some((id, _))) => Some(id),
+            _ if is_elsewhere || self.stage == Stage::Deleted => self.disk_id()?,
+            // The directory that was opened stays what it is, wherever it is by now.
+            _ => self.segments.named()?,
+        };
         if named == Some(self.id) {
             self.stage = Stage::Reading;
             return Ok(Step::Idle);
@@ -295,6 +351,7 @@ impl Pursuit {
                 // Cut after it was deleted. It is read on from its new end, where a stranger may still append.
                 let segment = Segment { start: 0, ..self.segment().clone() };
                 self.resets += 1;
+                self.first_line = None;
                 self.events.push_back(FollowEvent::Truncated { read, from: 0 });
                 self.live = live(segment, 0, self.line_bytes_max)?;
                 return Ok(Step::Busy);
@@ -324,7 +381,8 @@ impl Pursuit {
     fn resume_in(&mut self, segments: &Segments, last: Option<Mark>) -> Result<(Segment, u64, bool)> {
         if let Some(last) = last {
             match start::find(segments, &Start::After(last), self.line_bytes_max) {
-                Ok(Started { segment, offset, .. }) => return Ok((segment, offset, true)),
+                Ok(Started { segment, offset, .. }) if begins_as(segments, self.first_line)? => return Ok((segment, offset, true)),
+                Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Pruned) => {}
                 Err(error) => return Err(error),
             }
@@ -335,6 +393,7 @@ impl Pursuit {
             None => segments.oldest()?,
         };
         let offset = segment.start;
+        self.first_line = None;
         // Of a file that gave no record, none can come again.
         self.resets += u64::from(last.is_some());
         Ok((segment, offset, last.is_none()))
@@ -348,6 +407,20 @@ impl Pursuit {
         self.stage = Stage::Reading;
         Ok(Step::Busy)
     }
+}
+
+fn first_line_of(segment: &Segment) -> Result<Option<(u64, Fingerprint)>> {
+    let found = Fingerprint::of(&segment.file).map_err(|error| segment.failed(error))?;
+    Ok(found.map(|found| (segment.number, found)))
+}
+
+/// Whether the segment of that number begins with that line, as far as it is known and there.
+fn begins_as(segments: &Segments, first_line: Option<(u64, Fingerprint)>) -> Result<bool> {
+    let Some((number, known)) = first_line else { return Ok(true) };
+    if !segments.numbers().any(|found| found == number) {
+        return Ok(true);
+    }
+    Ok(first_line_of(&segments.get(number)?)? == Some((number, known)))
 }
 
 fn id_of(segment: &Segment) -> Result<FileId> {

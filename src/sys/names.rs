@@ -16,6 +16,9 @@ use super::{Dir, FileId};
 /// No file system counts time more coarsely.
 const TIME_GRAIN: Duration = Duration::from_secs(2);
 
+/// Nor does one that counts parts of a second: the system takes the time of its last tick.
+const TIME_GRAIN_FINE: Duration = Duration::from_millis(100);
+
 /// When a directory was changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Changed {
@@ -23,6 +26,14 @@ pub(super) struct Changed {
     pub(super) at: SystemTime,
     /// When the system took note of that. Programs that copy directories set the other time back.
     pub(super) told: (i64, i64),
+}
+
+impl Changed {
+    /// How far apart two changes are at least that have different times.
+    fn grain(&self) -> Duration {
+        let has_parts = self.told.1 != 0 && self.at.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|at| at.subsec_nanos() != 0);
+        if has_parts { TIME_GRAIN_FINE } else { TIME_GRAIN }
+    }
 }
 
 /// The listing of one directory at a time.
@@ -46,13 +57,22 @@ impl Names {
         let mut names = dir.names()?;
         names.sort_unstable();
         let listing = Listing(Arc::new(names));
-        let is_settled = |changed: &Changed| SystemTime::now().duration_since(changed.at).is_ok_and(|age| age > TIME_GRAIN);
+        let is_settled = |changed: &Changed| SystemTime::now().duration_since(changed.at).is_ok_and(|age| age > changed.grain());
         *remembered() = changed.filter(is_settled).map(|changed| (changed, listing.clone()));
         Ok(listing)
     }
 }
 
 impl Listing {
+    /// Whether nothing was listed since.
+    pub(crate) fn is_same(&self, other: &Listing) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &OsString> {
+        self.0.iter()
+    }
+
     /// The names that begin with this.
     pub(crate) fn beginning_with<'a>(&'a self, prefix: &'a OsStr) -> impl Iterator<Item = &'a OsString> {
         let prefix = prefix.as_encoded_bytes();

@@ -164,3 +164,17 @@ fn nothing_is_lost_whatever_is_killed() {
     assert!(got.keys().copied().eq(1..=RECORDS), "{got:?}");
     assert!(got.iter().all(|(seq, (n, _))| seq == n));
 }
+
+/// One journal that cannot be read kept those beside it from being consumed with `--once`.
+#[test]
+fn a_journal_that_cannot_be_read_keeps_no_other_from_being_consumed() {
+    let place = Place::new();
+    append(&place.path(), numbers(2).as_bytes());
+    fs::create_dir(place.join("a.jsonl")).unwrap();
+    let mut command = untorn();
+    command.arg("consume").arg(place.path().parent().unwrap()).args(["--once", "--name", "shell", "--checkpoints"]).arg(place.join("state"));
+    let ran = run(command.args(["--", "sh", "-c", "cat > out"]).current_dir(place.path().parent().unwrap()), b"");
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("a.jsonl").count(), 1, "{}", ran.stderr);
+    assert_eq!(read(&place.join("out")), numbers(2));
+}

@@ -643,3 +643,63 @@ async fn a_consumer_can_be_awaited() -> Result<(), Error> {
     assert_eq!(again(&disk), ["[Resumed]"]);
     Ok(())
 }
+
+/// A journal that was awaited was never consumed, once its directory's listing had failed.
+#[test]
+fn an_awaited_journal_is_consumed_although_a_listing_has_failed_meanwhile() {
+    let disk = with_numbers(1);
+    let mut consumer = options(&disk).file(B).directory("dir", &[".none"]).poll_every(Duration::ZERO).open().unwrap();
+    disk.fail(Fault { at: OpMatch::every(OpKind::Names), how: How::Errno(5) });
+    while consumer.next(Duration::from_millis(1)).is_ok() {}
+    for _ in 0..10 {
+        assert!(consumer.next(Duration::from_millis(1)).unwrap().is_none(), "what goes on failing is told once");
+    }
+    disk.heal();
+    disk.write_file(B, "4\n").unwrap();
+    assert_eq!(texts(&drain(&mut consumer)), ["[New]", "4"]);
+}
+
+/// One journal that could not be read kept a consumer of many from starting.
+#[test]
+fn a_consumer_starts_although_one_of_its_journals_cannot_be_read() {
+    let disk = with_numbers(1);
+    writer(&disk, B).append(&2).unwrap();
+    let both = |disk: &SimDisk| {
+        let mut options = options(disk);
+        options.file(A).file(B);
+        options
+    };
+    let mut consumer = both(&disk).open().unwrap();
+    ack_all(drain(&mut consumer));
+    consumer.close().unwrap();
+    disk.append_raw(B, "3\n").unwrap();
+    disk.fail(Fault { at: OpMatch::every(OpKind::ReadAt).on(A), how: How::Errno(5) });
+    let mut consumer = both(&disk).open().unwrap();
+    let (mut given, mut errors) = (Vec::new(), 0);
+    for _ in 0..10 {
+        match consumer.next(Duration::ZERO) {
+            Ok(Some(Delivery::Record(_, record, ticket))) => {
+                given.push(record.value.as_bytes().to_vec());
+                ticket.ack();
+            }
+            Ok(_) => {}
+            Err(_) => errors += 1,
+        }
+    }
+    assert_eq!((given, errors), (vec![b"3".to_vec()], 1));
+    disk.heal();
+    writer(&disk, A).append(&4).unwrap();
+    assert_eq!(texts(&drain(&mut consumer)), ["[Resumed]", "4"]);
+}
+
+/// Saving failed for good when a journal was deleted between its first record and the first save.
+#[test]
+fn what_was_acknowledged_of_a_file_that_is_gone_is_saved() {
+    let disk = with_numbers(1);
+    let mut consumer = open(&disk);
+    ack_all(drain(&mut consumer));
+    disk.remove(A).unwrap();
+    assert_eq!(texts(&drain(&mut consumer)), ["[deleted dir/a.jsonl]"]);
+    consumer.save().unwrap();
+    consumer.close().unwrap();
+}

@@ -521,3 +521,30 @@ fn the_code_of_a_finding_says_what_was_passed_over() {
         other => panic!("{other:?}"),
     }
 }
+
+/// The first records of a plain file that took another's place were skipped if a later line stood where the same one had stood before.
+#[test]
+fn a_plain_file_that_begins_with_another_line_is_another_file() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, "{\"id\":1}\n{\"end\":true}\n").unwrap();
+    let mut follower = follow(&disk, Start::Beginning);
+    assert_eq!(drain(&mut follower).len(), 2);
+    disk.write_file("new", "{\"id\":2}\n{\"end\":true}\n").unwrap();
+    disk.rename("new", PATH).unwrap();
+    assert_eq!(drain(&mut follower), ["[replaced false]", "{\"id\":2}", "{\"end\":true}"]);
+}
+
+/// A follower stayed with the old file when the directory that it is in was renamed and made anew.
+#[test]
+fn a_directory_that_is_replaced_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sessions, path) = (dir.path().join("sessions"), dir.path().join("sessions/a.jsonl"));
+    std::fs::create_dir(&sessions).unwrap();
+    append_numbers(&path, 1);
+    let mut follower = Follower::open(&path, Start::Beginning).unwrap();
+    drain(&mut follower);
+    std::fs::rename(&sessions, dir.path().join("old")).unwrap();
+    std::fs::create_dir(&sessions).unwrap();
+    append_numbers(&path, 3);
+    assert_eq!(drain(&mut follower), ["[replaced true]", "1", "2"]);
+}

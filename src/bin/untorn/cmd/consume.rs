@@ -185,9 +185,13 @@ impl Feed<'_> {
                 Ok(None) if self.stopper.is_stopped() => return Ok(()),
                 Ok(None) if self.args.once => return self.give_due(None),
                 Ok(None) => {}
-                // Told once; the source is tried again.
-                Err(error) if !self.args.once => say::error(&error),
-                Err(error) => return Err(error.into()),
+                // Told once. The source is tried again, and keeps no other from being consumed.
+                Err(error) => {
+                    say::error(&error);
+                    if self.args.once {
+                        self.exit = self.exit.max(Exit::Failed);
+                    }
+                }
             }
             if !self.args.once {
                 self.give_due(Some(Instant::now()))?;
