@@ -78,7 +78,7 @@ pub(crate) struct Pursuit {
 impl Pursuit {
     pub(crate) fn open(disk: &Disk, path: &Path, start: &Start, line_bytes_max: u64) -> Result<Pursuit> {
         let segments = Segments::open(disk, path, true)?;
-        let Started { segment, offset, restored } = start::find(&segments, start, line_bytes_max)?;
+        let Started { segment, offset, restored, withheld } = start::find(&segments, start, line_bytes_max)?;
         let from_seq = match start {
             Start::Seq(seq) => Some(*seq),
             _ => None,
@@ -88,7 +88,10 @@ impl Pursuit {
             _ => record_before(&segment, offset, line_bytes_max)?,
         };
         let id = id_of(&segment)?;
-        let live = live(segment, offset, line_bytes_max)?;
+        let mut live = live(segment, offset, line_bytes_max)?;
+        if let Some(seal) = withheld {
+            live.walk.withhold(seal);
+        }
         let target = target(disk, path);
         let (disk, path, events) = (disk.clone(), path.to_owned(), VecDeque::new());
         Ok(Pursuit { disk, path, target, segments, live, id, stage: Stage::Reading, restored, last, from_seq, events, resets: 0, line_bytes_max })
