@@ -23,9 +23,17 @@ pub const STEPS: u64 = 3;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
     /// An iteration begins: always its first record.
-    Begin { iteration: u64 },
+    Begin {
+        /// Counted from 0.
+        iteration: u64,
+    },
     /// One step of it is done.
-    Step { iteration: u64, step: u64 },
+    Step {
+        /// The iteration that it is a step of.
+        iteration: u64,
+        /// Counted from 0.
+        step: u64,
+    },
 }
 
 /// A loop that can be taken up again wherever it stopped.

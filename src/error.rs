@@ -335,6 +335,7 @@ impl ReadFailed {
         io::Error::new(error.kind(), ReadFailed { offset, error })
     }
 
+    #[cfg(any(feature = "zstd", feature = "gzip"))]
     pub(crate) fn is(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|inner| inner.is::<ReadFailed>())
     }

@@ -122,6 +122,8 @@
 //! | How is a journal taken up again? | [`resume`](fn@resume), `src/resume.rs` |
 //! | How is it read? | [`Reader`], [`Records`] and [`Line`], `src/reader/` |
 //! | What if it is compressed? | `src/sys/content/` reads, `src/compressor.rs` writes |
+//! | How are records read as they appear? | [`Follower`], [`FollowEvent`]; `src/follow/` |
+//! | How does each record come at least once? | [`Consumer`], [`Ticket`]; `src/consumer/` |
 //! | How far has a consumer come? | [`Checkpoint`], [`Restored`]; `src/checkpoint/`, `src/fingerprint.rs` |
 //! | How is state saved, and taken up again? | [`Snapshot`], `src/snapshot/` |
 //! | How is a small file replaced? | `src/generations.rs` |
@@ -136,6 +138,7 @@
 //! - `zstd` and `gzip`: compressed journals and segments are read like plain ones. They are told by their bytes, not by their names. Files of zstd
 //!   frames with a seek table are read in place; any other is decompressed on opening, into a temporary file that has no name.
 //! - `cli`: the command `untorn`, with both.
+//! - `notify`: the system wakes followers as soon as a file changes; part of `cli`.
 //! - `sim`: an in-memory disk whose every call can fail and whose power can be cut, for tests; outside SemVer.
 //!
 //! # Limits

@@ -48,3 +48,33 @@ fn what_a_program_traces_goes_into_a_journal() {
     assert!(text.starts_with("2 events"), "{text}");
     assert_clean(&dir.path().join("events.jsonl"), 2);
 }
+
+/// The second run has nothing to ship.
+#[test]
+fn a_consumer_ships_each_record_and_remembers_it() {
+    let Some(example) = built("consumer") else { return println!("skipped: example consumer: it was not built") };
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("session.jsonl");
+    let mut writer = untorn::Writer::open(&journal).unwrap();
+    for expected in ["1 \"a\"\n", "2 \"b\"\n", ""] {
+        if let Some(payload) = expected.split_ascii_whitespace().nth(1) {
+            writer.append_json(payload.as_bytes()).unwrap();
+        }
+        let output = Command::new(&example).arg(&journal).arg(dir.path().join("checkpoints")).output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    }
+}
+
+#[test]
+fn an_index_counts_each_record_once_over_several_runs() {
+    let Some(example) = built("follow_index") else { return println!("skipped: example follow_index: it was not built") };
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("session.jsonl");
+    let mut writer = untorn::Writer::open(&journal).unwrap();
+    for run in 1..=3 {
+        writer.append_json(b"{\"text\":1}").unwrap();
+        let output = Command::new(&example).arg(&journal).arg(dir.path().join("index.json")).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{run:>8} text\n"), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -51,13 +51,16 @@ pub(crate) fn assign(disk: &Disk, stored: &[&Checkpoint], journals: &[PathBuf], 
 struct Journal {
     path: PathBuf,
     canonical: PathBuf,
+    /// None in the middle of a rotation: then the archived segments are all there is.
     file: Option<FileId>,
+    is_there: bool,
 }
 
 impl Journal {
     fn look(disk: &Disk, path: &Path) -> Journal {
         let file = disk.open_read(path).and_then(|file| file.id()).ok();
-        Journal { path: path.to_owned(), canonical: identity::canonical(disk, path), file }
+        let is_there = file.is_some() || Segments::open(disk, path, true).is_ok();
+        Journal { path: path.to_owned(), canonical: identity::canonical(disk, path), file, is_there }
     }
 }
 
@@ -81,7 +84,7 @@ struct Matching<'a> {
 impl Matching<'_> {
     /// Offers each journal without a checkpoint the one that `offer` finds for it.
     fn pass(&mut self, journals: &[Journal], offer: impl Fn(&Self, &Journal) -> Option<(usize, Claim)>) -> Result<()> {
-        for (at, journal) in journals.iter().enumerate().filter(|(_, journal)| journal.file.is_some()) {
+        for (at, journal) in journals.iter().enumerate().filter(|(_, journal)| journal.is_there) {
             if self.taken.get(at) != Some(&None) {
                 continue;
             }
@@ -107,7 +110,7 @@ impl Matching<'_> {
         if by_line.is_empty() {
             return Ok(());
         }
-        for (at, journal) in journals.iter().enumerate().filter(|(_, journal)| journal.file.is_some()) {
+        for (at, journal) in journals.iter().enumerate().filter(|(_, journal)| journal.is_there) {
             if self.taken.get(at) != Some(&None) {
                 continue;
             }
@@ -121,11 +124,11 @@ impl Matching<'_> {
         Ok(())
     }
 
-    /// The fingerprints of the oldest and of the newest segment: an active file that was moved, or a whole journal.
+    /// The fingerprints of all segments: rotation and archive may have put the one that held the record anywhere.
     fn first_lines(&self, path: &Path) -> Vec<Fingerprint> {
         let Ok(segments) = Segments::open(self.disk, path, true) else { return Vec::new() };
-        let ends = [segments.newest(), segments.oldest()];
-        ends.into_iter().flatten().filter_map(|segment| Fingerprint::of(&segment.file).ok().flatten()).collect()
+        let all = segments.numbers().filter_map(|number| segments.get(number).ok());
+        all.filter_map(|segment| Fingerprint::of(&segment.file).ok().flatten()).collect()
     }
 
     /// Whether the old path has the record still.

@@ -27,8 +27,10 @@ use crate::{
         Checkpoint, Restored, SourceState, assign, identity,
         store::{Store, Stored},
     },
-    error::{Attempt, Error, ErrorKind, Result},
+    error::Result,
     follow::{FollowEvent, event::Followed, stop::Bell},
+    segment::Segments,
+    sys::Disk,
 };
 
 /// So many records a source gives in its turn.
@@ -36,6 +38,9 @@ const TURN: usize = 64;
 
 /// So many files are kept open by sources that have nothing new.
 const OPEN_MAX: usize = 128;
+
+/// So many other sources are looked at between the turns of two that have more.
+const LOOKS_BETWEEN: usize = 4;
 
 /// So many parked sources are looked at in one pass.
 const LOOKS_MAX: usize = 1000;
@@ -50,6 +55,9 @@ pub(super) struct Core {
     taps: Vec<Tap>,
     /// How many of them have their file open.
     open: usize,
+    /// Journals that are not there yet, and when they are looked for next.
+    awaited: Vec<PathBuf>,
+    look_due: Instant,
     /// The canonical paths of the sources.
     known: HashSet<PathBuf>,
     /// What is saved; first that of the sources, in their order.
@@ -58,7 +66,7 @@ pub(super) struct Core {
     others: Vec<SourceState>,
     is_damaged: bool,
     waiting: VecDeque<Delivery>,
-    pass: Pass,
+    turns: Turns,
     is_stalled: bool,
     /// When it is saved next.
     due: Instant,
@@ -71,13 +79,19 @@ struct Saved {
     acknowledged: Acknowledged,
 }
 
-/// A pass through the sources.
+/// Whose turn it is.
 #[derive(Debug, Default)]
-struct Pass {
-    at: usize,
-    /// How many records the source at hand has given in its turn.
+struct Turns {
+    /// The source at hand, and how much it has given in its turn.
+    current: Option<usize>,
     given: usize,
-    /// How many sources in a row had nothing new.
+    /// Sources whose turn ended while they had more.
+    ready: VecDeque<usize>,
+    is_ready: HashSet<usize>,
+    /// The next one of the others that is looked at, and how many of them are before the next turn of a ready one.
+    next: usize,
+    credit: usize,
+    /// How many in a row had nothing, and how many of those were parked.
     idle: usize,
     looks: usize,
 }
@@ -101,12 +115,14 @@ impl Core {
             directories,
             taps: Vec::new(),
             open: 0,
+            awaited: Vec::new(),
+            look_due: Instant::now(),
             known: HashSet::new(),
             states: Vec::new(),
             others: stored.sources().to_vec(),
             is_damaged: matches!(stored, Stored::Damaged),
             waiting: VecDeque::new(),
-            pass: Pass::default(),
+            turns: Turns::default(),
             is_stalled: false,
             due: Instant::now() + options.save_every,
             options,
@@ -122,7 +138,7 @@ impl Core {
         // A source that is no longer there is told, not forgotten.
         for other in &core.others {
             if let Some(path) = other.checkpoint.path()
-                && core.options.disk.look(path).is_ok_and(|found| found.is_none())
+                && !is_there(&core.options.disk, path)
             {
                 core.waiting.push_back(Delivery::Event(Source::new(path), FollowEvent::Deleted));
             }
@@ -132,6 +148,10 @@ impl Core {
 
     fn list(&mut self) -> Result<Vec<PathBuf>> {
         let mut journals = Vec::new();
+        if Instant::now() >= self.look_due {
+            self.look_due = Instant::now() + self.options.poll_every;
+            journals.append(&mut self.awaited);
+        }
         for directory in &mut self.directories {
             journals.extend(directory.journals(&self.options.disk, self.options.poll_every)?);
         }
@@ -141,8 +161,11 @@ impl Core {
     /// Adds those of the journals that are no sources yet, each with what was saved of it.
     fn add(&mut self, journals: Vec<PathBuf>) -> Result<()> {
         let disk = self.options.disk.clone();
+        // What was saved goes to the file that proves it, so that is not decided before the file is there.
+        let (there, missing): (Vec<_>, Vec<_>) = journals.into_iter().partition(|path| is_there(&disk, path));
+        self.awaited.extend(missing);
         let known = &mut self.known;
-        let new: Vec<PathBuf> = journals.into_iter().filter(|path| known.insert(identity::canonical(&disk, path))).collect();
+        let new: Vec<PathBuf> = there.into_iter().filter(|path| known.insert(identity::canonical(&disk, path))).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -205,17 +228,9 @@ impl Core {
 
     /// One step of the source whose turn it is.
     fn turn(&mut self) -> Result<Stepped> {
-        if self.pass.idle >= self.taps.len() || self.pass.looks >= LOOKS_MAX {
-            self.pass.idle = 0;
-            self.pass.looks = 0;
-            let found = self.list()?;
-            let sources = self.taps.len();
-            self.add(found)?;
-            return Ok(if self.taps.len() > sources { Stepped::Busy } else { Stepped::Idle });
-        }
-        let at = self.pass.at % self.taps.len();
+        let Some(at) = self.choose()? else { return Ok(Stepped::Idle) };
         let Some(tap) = self.taps.get_mut(at) else { return Ok(Stepped::Idle) };
-        self.pass.looks += usize::from(tap.is_parked());
+        self.turns.looks += usize::from(tap.is_parked());
         let source = tap.source.clone();
         let was_open = tap.is_open();
         let stepped = tap.step(&self.options.disk);
@@ -228,7 +243,7 @@ impl Core {
             Ok(tapped) => tapped,
             Err(error) => {
                 let is_news = tap.is_news(&error);
-                self.pass_on(true);
+                self.turns.had_nothing();
                 return if is_news { Err(error) } else { Ok(Stepped::Busy) };
             }
         };
@@ -251,32 +266,27 @@ impl Core {
                 }
             }
             Tapped::Busy => {
-                self.count();
+                self.turns.had_something();
                 return Ok(Stepped::Busy);
             }
             Tapped::Idle => {
                 self.park(at);
-                self.pass_on(true);
+                self.turns.had_nothing();
                 return Ok(Stepped::Busy);
             }
         };
-        self.count();
+        self.turns.had_something();
         Ok(Stepped::Given(delivery))
     }
 
-    /// Counts what the source at hand has had of its turn.
-    fn count(&mut self) {
-        self.pass.idle = 0;
-        self.pass.given += 1;
-        if self.pass.given >= TURN {
-            self.pass_on(false);
+    /// The source whose turn it is; `None` if nothing is known to have something new.
+    fn choose(&mut self) -> Result<Option<usize>> {
+        if self.turns.current.is_some() {
+            return Ok(self.turns.current);
         }
-    }
-
-    fn pass_on(&mut self, is_idle: bool) {
-        self.pass.at = (self.pass.at + 1) % self.taps.len().max(1);
-        self.pass.given = 0;
-        self.pass.idle = if is_idle { self.pass.idle + 1 } else { 0 };
+        let found = self.list()?;
+        self.add(found)?;
+        Ok(self.turns.choose(self.taps.len()))
     }
 
     fn begin(&mut self, at: usize, acknowledged: Option<crate::Mark>, is_new_generation: bool) {
@@ -352,8 +362,9 @@ impl Core {
     /// Watches the directories that the sources are in.
     #[cfg(feature = "notify")]
     pub(super) fn notices(&self) -> Vec<Notice> {
-        let of_files = self.options.files.iter().map(|file| file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")));
-        let dirs: HashSet<&Path> = of_files.chain(self.options.directories.iter().map(|(dir, _)| dir.as_path())).collect();
+        let of_files =
+            self.options.files.iter().map(|file| file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(std::path::Path::new(".")));
+        let dirs: HashSet<&std::path::Path> = of_files.chain(self.options.directories.iter().map(|(dir, _)| dir.as_path())).collect();
         dirs.into_iter().filter_map(|dir| Notice::of_dir(&self.options.disk, dir, &self.bell)).collect()
     }
 
@@ -367,7 +378,65 @@ impl Core {
         self.due
     }
 
-    pub(super) fn closed(&self) -> Error {
-        Error::new(ErrorKind::Closed, Attempt::Follow).detail("it was stopped")
+    #[cfg(feature = "tokio")]
+    pub(super) fn closed(&self) -> crate::Error {
+        crate::Error::new(crate::ErrorKind::Closed, crate::error::Attempt::Follow).detail("it was stopped")
     }
+}
+
+impl Turns {
+    fn choose(&mut self, sources: usize) -> Option<usize> {
+        if self.credit == 0 && !self.ready.is_empty() {
+            self.credit = LOOKS_BETWEEN;
+            return self.choose_ready();
+        }
+        if self.ready.is_empty() && (self.idle >= sources || self.looks >= LOOKS_MAX) {
+            (self.idle, self.looks) = (0, 0);
+            return None;
+        }
+        self.credit = self.credit.saturating_sub(1);
+        for _ in 0..sources {
+            let next = self.next % sources;
+            self.next = next + 1;
+            if !self.is_ready.contains(&next) {
+                self.current = Some(next);
+                return self.current;
+            }
+        }
+        // All have more.
+        self.credit = 0;
+        self.choose_ready()
+    }
+
+    fn choose_ready(&mut self) -> Option<usize> {
+        let ready = self.ready.pop_front()?;
+        self.is_ready.remove(&ready);
+        self.current = Some(ready);
+        self.current
+    }
+
+    /// The source at hand has given something, or may do so.
+    fn had_something(&mut self) {
+        (self.idle, self.looks) = (0, 0);
+        self.given += 1;
+        if self.given >= TURN {
+            self.given = 0;
+            if let Some(current) = self.current.take() {
+                self.ready.push_back(current);
+                self.is_ready.insert(current);
+            }
+        }
+    }
+
+    fn had_nothing(&mut self) {
+        self.current = None;
+        self.given = 0;
+        self.idle += 1;
+    }
+}
+
+/// Whether a journal has any file, or that cannot be told. In the middle of a rotation it has archived segments only.
+fn is_there(disk: &Disk, path: &Path) -> bool {
+    let is_missing = disk.look(path).is_ok_and(|found| found.is_none());
+    !is_missing || !Segments::open(disk, path, true).is_err_and(|error| error.is_missing())
 }

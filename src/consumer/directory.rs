@@ -1,7 +1,7 @@
 //! The journals of a directory: found by the ends of their names, new ones as they appear.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     ffi::{OsStr, OsString},
     path::PathBuf,
     time::{Duration, Instant},
@@ -20,16 +20,18 @@ const SHARE: u32 = 100;
 pub(super) struct Directory {
     path: PathBuf,
     suffixes: Vec<String>,
+    /// The journals that were found already.
+    found: HashSet<OsString>,
     /// When it is listed next.
     due: Instant,
 }
 
 impl Directory {
     pub(super) fn new(path: PathBuf, suffixes: Vec<String>) -> Directory {
-        Directory { path, suffixes, due: Instant::now() }
+        Directory { path, suffixes, found: HashSet::new(), due: Instant::now() }
     }
 
-    /// The journals that are there, if it is time to look.
+    /// The journals that have not been found before, if it is time to look.
     pub(super) fn journals(&mut self, disk: &Disk, every: Duration) -> Result<Vec<PathBuf>> {
         let started = Instant::now();
         if started < self.due {
@@ -44,7 +46,10 @@ impl Directory {
             Err(error) => return Err(Error::io(Attempt::List, &self.path, error)),
         };
         let journals: BTreeSet<OsString> = names.iter().filter(|name| self.has_suffix(name)).map(|name| journal_of(name)).collect();
-        Ok(journals.into_iter().map(|name| self.path.join(name)).collect())
+        let new: Vec<OsString> = journals.into_iter().filter(|name| !self.found.contains(name)).collect();
+        self.found.extend(new.iter().cloned());
+        self.due = Instant::now() + every.max(started.elapsed() * SHARE);
+        Ok(new.into_iter().map(|name| self.path.join(name)).collect())
     }
 
     fn has_suffix(&self, name: &OsStr) -> bool {

@@ -226,3 +226,30 @@ impl Ledger {
         self.books().is_closed = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Position;
+
+    fn mark(number: u64) -> Mark {
+        Mark { seq: Some(number), start: Position::new(1, number), end: Position::new(1, number + 1), crc: 0 }
+    }
+
+    /// S0-44: what is kept for each record goes when it is settled, in whatever order, so a long run costs no more than what is in flight.
+    #[test]
+    fn what_was_settled_takes_no_room() {
+        let ledger = Arc::new(Ledger::new(Arc::default()));
+        let source = ledger.add();
+        for batch in 0..1_000 {
+            let mut tickets: Vec<_> = (1..=10).map(|record| ledger.deliver(source, mark(batch * 10 + record), 100)).collect();
+            assert!(ledger.at_least(11, usize::MAX).is_none(), "batch {batch}");
+            while !tickets.is_empty() {
+                tickets.swap_remove(tickets.len() / 2).ack();
+            }
+        }
+        assert!(ledger.books().sources.iter().all(|book| book.unsettled.is_empty()));
+        assert!(ledger.at_least(0, 0).is_none());
+        assert_eq!(ledger.acknowledged(source).watermark, Some(mark(10_000)));
+    }
+}

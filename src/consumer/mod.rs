@@ -30,9 +30,6 @@ use crate::{
 const TRIES: u32 = 3;
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// After the time to wait is over, so many steps are still taken.
-const LATE_STEPS_MAX: u32 = 2000;
-
 /// One journal of a consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Source(Arc<Path>);
@@ -228,22 +225,14 @@ impl Drop for Consumer {
 
 fn next(core: &Mutex<Core>, bell: &Bell, poll_every: Duration, wait: Duration) -> Result<Option<Delivery>> {
     let deadline = Instant::now().checked_add(wait);
-    let left = || deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-    let mut late_steps = 0;
     while !bell.is_stopped() {
         let rings = bell.rings();
         let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
         match core.step()? {
             Stepped::Given(delivery) => return Ok(Some(delivery)),
-            Stepped::Busy if left().is_zero() => {
-                late_steps += 1;
-                if late_steps > LATE_STEPS_MAX {
-                    break;
-                }
-            }
             Stepped::Busy => {}
             Stepped::Idle => {
-                let left = left();
+                let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
                 if left.is_zero() {
                     break;
                 }

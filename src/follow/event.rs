@@ -89,7 +89,7 @@ impl Payload {
         let len = text.len();
         let inner = seal::payload(&mut text, seal).len();
         // A payload that is wrapped ends where the wrapping was closed, and any other one begins with its line.
-        let start = if inner > seal.close { 0 } else { seal.close - inner };
+        let start = seal.close.saturating_sub(inner);
         Payload { text, payload: start.min(len)..(start + inner).min(len), displaced }
     }
 

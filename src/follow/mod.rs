@@ -41,9 +41,6 @@ use crate::{
 };
 pub(crate) use options::POLL_EVERY_DEFAULT;
 
-/// After the time to wait is over, so many steps are still taken if each has brought the next record nearer.
-const LATE_STEPS_MAX: u32 = 1000;
-
 /// Gives the records of a journal as they appear, archived segments first.
 ///
 /// [`next`](Follower::next) waits on the thread, `next_async` does not. Neither skips a record, gives one in part, or goes over to another file
@@ -218,21 +215,13 @@ impl Follower {
 /// Takes steps until there is something to give, the time is over, or it was stopped.
 fn follow(pursuit: &mut Pursuit, bell: &Bell, poll_every: Duration, wait: Duration) -> Result<Option<Followed>> {
     let deadline = Instant::now().checked_add(wait);
-    let left = || deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-    let mut late_steps = 0;
     while !bell.is_stopped() {
         let rings = bell.rings();
         match pursuit.step()? {
             Step::Given(followed) => return Ok(Some(followed)),
-            Step::Busy if left().is_zero() => {
-                late_steps += 1;
-                if late_steps > LATE_STEPS_MAX {
-                    break;
-                }
-            }
             Step::Busy => {}
             Step::Idle => {
-                let left = left();
+                let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
                 if left.is_zero() {
                     break;
                 }

@@ -256,7 +256,8 @@ impl Pursuit {
             let offset = next.start;
             return self.enter(segments, next, offset);
         }
-        let (segment, offset, resumed) = self.resume_in(&segments, self.last.filter(|last| last.end.segment >= self.segment().number))?;
+        let last = self.last.filter(|last| last.end.segment >= self.segment().number);
+        let (segment, offset, resumed) = self.resume_in(&segments, last)?;
         self.events.push_back(FollowEvent::Replaced { resumed });
         self.enter(segments, segment, offset)
     }
@@ -337,9 +338,9 @@ impl Pursuit {
             None => segments.oldest()?,
         };
         let offset = segment.start;
-        let is_unread = last.is_none() && self.live.walk.offset == self.segment().start;
-        self.resets += u64::from(!is_unread);
-        Ok((segment, offset, is_unread))
+        // Of a file that gave no record, none can come again.
+        self.resets += u64::from(last.is_some());
+        Ok((segment, offset, last.is_none()))
     }
 
     fn enter(&mut self, segments: Segments, segment: Segment, offset: u64) -> Result<Step> {

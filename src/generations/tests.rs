@@ -192,7 +192,7 @@ fn if_no_generation_is_whole_the_damage_is_an_error() {
     assert_eq!(loaded(&SimDisk::new()), None);
 }
 
-/// S0-25, S0-29: stale temporary files go, those of a save that is under way stay.
+/// S0-25, S0-29, S0-30: stale temporary files go, those of a save that is under way stay; their names are the whole name and more.
 #[test]
 fn only_stale_temporary_files_are_removed() {
     let disk = disk_with(1);

@@ -11,6 +11,7 @@
     reason = "a test that fails should say where"
 )]
 
+mod consume;
 mod corpus;
 mod follow;
 mod full_disk;

@@ -219,3 +219,36 @@ fn whichever_call_fails_nothing_is_lost_and_the_next_try_succeeds() {
         }
     }
 }
+
+/// P2, P7, F45: the same with records of the writer that are not synced yet. A failed sync poisons it, and reopening proves what it wrote.
+#[test]
+fn whichever_call_fails_records_that_were_not_synced_are_there_once() {
+    for deed in &DEEDS {
+        let plain = journal();
+        let mut writer = options(&plain).open(JOURNAL).unwrap();
+        writer.append_json(record(7).as_bytes()).unwrap();
+        let begun = plain.ops();
+        (deed.run)(&mut writer).unwrap();
+        let ops = plain.ops();
+        for index in begun..ops {
+            for how in [How::Errno(5), How::Errno(28), How::Short(1), How::ErrorAfter { bytes: 3, errno: 5 }, How::SyncFailsAndDrops(5)] {
+                let disk = journal();
+                let mut writer = options(&disk).open(JOURNAL).unwrap();
+                writer.append_json(record(7).as_bytes()).unwrap();
+                disk.fail(Fault { at: OpMatch::nth(index), how });
+                let result = (deed.run)(&mut writer);
+                disk.heal();
+                let say = || format!("{}: op {index} {how:?} {result:?}", deed.name);
+                if writer.append_json(record(8).as_bytes()).is_err() {
+                    writer.reopen().unwrap_or_else(|error| panic!("{error:?} {}", say()));
+                    writer.append_json(record(8).as_bytes()).unwrap_or_else(|error| panic!("{error:?} {}", say()));
+                }
+                writer.sync().unwrap();
+                for disk in [disk.kill(), disk.crash_now()] {
+                    let found = numbers(&disk);
+                    assert!((1..=8).collect::<Vec<_>>().ends_with(&found) && found.len() >= 3, "{found:?} {}", say());
+                }
+            }
+        }
+    }
+}

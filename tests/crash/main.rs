@@ -33,6 +33,7 @@ mod quarantine;
 mod repair;
 mod script;
 mod shutdown;
+mod shutdown_history;
 mod strangers;
 #[cfg(feature = "cli")]
 mod syscalls;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 const EXT4: &[&str] = &["mkfs.ext4", "-q", "-F", "-J", "size=4", "-E", "lazy_itable_init=1"];
-const KINDS: [Kind; 6] = [
+pub(crate) const KINDS: [Kind; 6] = [
     Kind { name: "ext4", mkfs: EXT4, options: "rw", mib: 64 },
     Kind { name: "ext4, commit=1", mkfs: EXT4, options: "commit=1", mib: 64 },
     Kind { name: "ext4, data=writeback", mkfs: EXT4, options: "data=writeback", mib: 64 },
@@ -104,13 +104,13 @@ impl Recorder {
 
 /// The power of one file system: on, going, gone.
 #[derive(Default)]
-struct Power {
+pub(crate) struct Power {
     going: AtomicBool,
-    gone: AtomicBool,
+    pub(crate) gone: AtomicBool,
 }
 
 impl Power {
-    fn is_going(&self) -> bool {
+    pub(crate) fn is_going(&self) -> bool {
         self.going.load(Ordering::SeqCst)
     }
 
@@ -118,7 +118,7 @@ impl Power {
     ///
     /// While it shuts down, ext4 may say of a sync that it is done when it is not. A real power cut lets nobody hear that, so the power counts as
     /// going from before.
-    fn cut(&self, at: &Path, how: u64) -> Result<(), String> {
+    pub(crate) fn cut(&self, at: &Path, how: u64) -> Result<(), String> {
         const PROGRAM: &str = "import fcntl, os, struct, sys
 root = os.open(sys.argv[1], os.O_RDONLY)
 sys.stdin.readline()

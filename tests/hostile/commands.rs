@@ -81,6 +81,9 @@ fn every_command_stands_any_file() {
             }
         }
         files += some.len();
+        if files % 1000 < FILES {
+            println!("the commands: {files} files so far");
+        }
     }
     println!(
         "the commands: {files} files, {} runs ({} ended with 0, {} with 1, {} with 2), {} JSON objects, at most {} KiB of memory",

@@ -21,6 +21,9 @@ fn the_library_stands_any_file() {
     let (bases, mut files, mut bytes, mut found) = (cases.bases(), 0_u64, 0, Found::default());
     for case in cases {
         files += 1;
+        if files % 1000 == 0 {
+            println!("the library: {files} files so far");
+        }
         bytes += case.bytes.len() as u64;
         let given = case.clone();
         match within_reason(move || try_all(&given)) {

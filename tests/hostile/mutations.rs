@@ -4,10 +4,13 @@ use std::io::Write;
 
 use crate::chance::Chance;
 
+/// Changes a file; what another one holds may be put into it.
+type Way = fn(&mut Vec<u8>, &[u8], &mut Chance);
+
 /// Changes a file in one way, and says in which.
 pub(crate) fn mutate(bytes: &mut Vec<u8>, other: &[u8], chance: &mut Chance) -> &'static str {
-    let ways: [(&str, fn(&mut Vec<u8>, &[u8], &mut Chance)); 18] = [
-        ("flip", flip),
+    let ways: [(&str, Way); 18] = [
+        ("flip", |bytes, _, chance| flip(bytes, chance)),
         ("cut", cut),
         ("hole", hole),
         ("splice", splice),
@@ -54,7 +57,7 @@ fn insert_some(bytes: &mut Vec<u8>, of: &[&[u8]], chance: &mut Chance) {
     }
 }
 
-fn flip(bytes: &mut Vec<u8>, _: &[u8], chance: &mut Chance) {
+fn flip(bytes: &mut [u8], chance: &mut Chance) {
     for _ in 0..chance.within(1..9) {
         let at = place(bytes, chance);
         if let Some(byte) = bytes.get_mut(at) {
@@ -182,7 +185,7 @@ fn gzip(bytes: &mut Vec<u8>, _: &[u8], chance: &mut Chance) {
     *bytes = encoder.finish().unwrap();
     let is_damaged = chance.within(0..2) == 0;
     if is_damaged {
-        flip(bytes, b"", chance);
+        flip(bytes, chance);
     }
 }
 
@@ -190,6 +193,6 @@ fn zstd(bytes: &mut Vec<u8>, _: &[u8], chance: &mut Chance) {
     *bytes = zstd::encode_all(&bytes[..], 1).unwrap();
     let is_damaged = chance.within(0..2) == 0;
     if is_damaged {
-        flip(bytes, b"", chance);
+        flip(bytes, chance);
     }
 }

@@ -284,7 +284,7 @@ proptest! {
         let journal = TestJournal::with_bytes(&bytes);
         let mut records = Reader::open(&journal.path).unwrap().records::<Value>();
         let mut count = 0;
-        while let Some(record) = records.next() {
+        for record in records.by_ref() {
             let record = record.unwrap();
             prop_assert!(record.mark.seq.is_none_or(|seq| record.value["n"] == seq && (1..=60).contains(&seq)));
             count += 1;

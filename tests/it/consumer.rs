@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use untorn::{
-    Consumer, ConsumerOptions, Delivery, Error, ErrorKind, FollowEvent, Restored, Ticket, Writer,
+    Consumer, ConsumerOptions, Delivery, Error, ErrorKind, FollowEvent, Reader, Restored, Start, Ticket, Writer,
     sim::{Bounds, Fault, How, OpKind, OpMatch, SimDisk},
 };
 
@@ -68,7 +68,9 @@ fn again(disk: &SimDisk) -> Vec<String> {
 fn with_numbers(count: u64) -> SimDisk {
     let disk = SimDisk::new();
     let mut writer = writer(&disk, A);
-    (1..=count).for_each(|number| drop(writer.append(&number).unwrap()));
+    for number in 1..=count {
+        writer.append(&number).unwrap();
+    }
     disk
 }
 
@@ -147,7 +149,9 @@ fn tickets_of_a_truncated_file_move_nothing() {
             disk.write_file(A, "1\n2\n3\n").unwrap();
         } else {
             let mut writer = writer(&disk, A);
-            (1..=3).for_each(|number| drop(writer.append(&number).unwrap()));
+            for number in 1..=3 {
+                writer.append(&number).unwrap();
+            }
         }
         let mut consumer = open(&disk);
         let old = tickets(drain(&mut consumer));
@@ -321,11 +325,106 @@ fn a_closed_consumer_saves_nothing_more() {
     assert_eq!(again(&disk), ["[Resumed]", "2"]);
 }
 
+/// The records of a journal whose rotation a crash had cut short were never given while nobody appended.
+#[test]
+fn a_journal_without_an_active_segment_is_consumed() {
+    let disk = with_numbers(3);
+    let mut consumer = open(&disk);
+    let given = drain(&mut consumer);
+    tickets(given).swap_remove(0).unwrap().ack();
+    consumer.close().unwrap();
+    disk.rename(A, "dir/a.000001.jsonl").unwrap();
+    assert_eq!(again(&disk), ["[Resumed]", "2", "3"]);
+    writer(&disk, A).append(&4).unwrap();
+    assert_eq!(again(&disk), ["[Resumed]", "2", "3", "4"]);
+}
+
+/// A journal that was rotated and then moved to another place was taken for a new one, and all of it was given again.
+#[test]
+fn a_rotated_journal_that_was_moved_is_known_again() {
+    for consumed in 1..=6 {
+        let disk = SimDisk::new();
+        let mut writer = writer(&disk, A);
+        for number in 1..=6 {
+            writer.append(&number).unwrap();
+            if number % 2 == 0 {
+                writer.rotate().unwrap();
+            }
+        }
+        drop(writer);
+        let mut consumer = open(&disk);
+        let given = drain(&mut consumer);
+        tickets(given).into_iter().take(consumed).for_each(|ticket| ticket.unwrap().ack());
+        consumer.close().unwrap();
+        disk.mkdir("elsewhere").unwrap();
+        for file in disk.files().into_iter().filter(|file| file.starts_with("dir")) {
+            let bytes = disk.read_file(&file).unwrap();
+            disk.write_file(std::path::Path::new("elsewhere").join(file.file_name().unwrap()), bytes).unwrap();
+            disk.remove(&file).unwrap();
+        }
+        let mut consumer = options(&disk).file("elsewhere/a.jsonl").open().unwrap();
+        let given = drain(&mut consumer);
+        let left = (consumed + 1..=6).map(|number| number.to_string());
+        let texts = texts(&given);
+        assert!(texts.iter().any(|text| text.starts_with("[Renamed")), "{consumed}: {texts:?}");
+        assert_eq!(texts.into_iter().filter(|text| !text.starts_with('[')).map(ToOwned::to_owned).collect::<Vec<_>>(), left.collect::<Vec<_>>());
+    }
+}
+
+/// X-19, S0-03: what was read and what was acknowledged are two places, and each record brings the checkpoint that covers it.
+#[test]
+fn reading_ahead_moves_no_checkpoint() {
+    let disk = with_numbers(5);
+    let mut consumer = open(&disk);
+    let mut marks = Vec::new();
+    let mut held = Vec::new();
+    while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
+        if let Delivery::Record(_, record, ticket) = delivery {
+            marks.push(record.mark);
+            held.push(ticket);
+        }
+    }
+    held.remove(0).ack();
+    consumer.save().unwrap();
+    drop(held);
+    assert_eq!(again(&disk), ["[Resumed]", "2", "3", "4", "5"]);
+    // A record's own mark is all that an indexer stores with what it made of it.
+    for (at, mark) in marks.iter().enumerate() {
+        let reader = Reader::options().disk(&disk).from(Start::After(*mark)).open(A).unwrap();
+        assert_eq!(reader.records::<u64>().count(), marks.len() - at - 1);
+    }
+}
+
+/// S0-40: what was read ahead and not acknowledged when the consumer is closed comes again, and what was acknowledged does not, however much it is.
+#[test]
+fn closing_loses_nothing_of_what_was_read() {
+    const COUNT: u64 = 20_000;
+    let disk = SimDisk::new();
+    disk.write_file(A, (1..=COUNT).map(|number| format!("{number}\n")).collect::<String>()).unwrap();
+    let mut next = 1;
+    for stop_after in [1, 63, 64, 65, 5_000, COUNT] {
+        let mut consumer = open(&disk);
+        let mut seen = 0;
+        while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
+            let Delivery::Record(_, record, ticket) = delivery else { continue };
+            assert_eq!(record.value.decode::<u64>().unwrap(), next, "after {stop_after}");
+            ticket.ack();
+            next += 1;
+            seen += 1;
+            if seen == stop_after {
+                break;
+            }
+        }
+        consumer.close().unwrap();
+    }
+    assert_eq!(next, COUNT + 1);
+}
+
 /// S0-34, S0-38: a long source delays no other, and partial lines of two sources are never joined.
 #[test]
 fn sources_take_turns() {
     let disk = SimDisk::new();
-    disk.write_file(A, "1\n".repeat(10_000) + "{\"a\":").unwrap();
+    disk.write_file(A, "1\n".repeat(9_000) + "{\"a\":").unwrap();
     disk.write_file(B, "2\n{\"b\":").unwrap();
     let mut consumer = options(&disk).file(A).file(B).open().unwrap();
     let mut before = 0;
@@ -475,6 +574,21 @@ fn a_journal_that_lost_its_end_is_told() {
     assert_eq!(again(&disk), ["[Shorter]", "1"]);
 }
 
+/// A journal that is missing for a moment keeps its place.
+#[test]
+fn a_journal_that_is_not_there_yet_is_awaited_and_keeps_its_checkpoint() {
+    let disk = with_numbers(2);
+    let mut consumer = options(&disk).file(A).poll_every(Duration::ZERO).open().unwrap();
+    ack_all(drain(&mut consumer));
+    consumer.close().unwrap();
+    disk.rename(A, "dir/away").unwrap();
+    let mut consumer = options(&disk).file(A).poll_every(Duration::ZERO).open().unwrap();
+    assert!(texts(&drain(&mut consumer)).join(" ").starts_with("[deleted "));
+    disk.rename("dir/away", A).unwrap();
+    writer(&disk, A).append(&3).unwrap();
+    assert_eq!(texts(&drain(&mut consumer)), ["[Resumed]", "3"]);
+}
+
 /// Sources whose files are closed while they have nothing new are followed all the same.
 #[test]
 fn more_sources_than_files_are_kept_open_are_followed() {
@@ -483,7 +597,7 @@ fn more_sources_than_files_are_kept_open_are_followed() {
     let path = |number: usize| format!("dir/{number:03}.jsonl");
     (0..COUNT).for_each(|number| disk.write_file(path(number), format!("{number}\n")).unwrap());
     let mut consumer = options(&disk).directory("dir", &[".jsonl"]).open().unwrap();
-    let mut settle = |consumer: &mut Consumer| {
+    let settle = |consumer: &mut Consumer| {
         let mut records = Vec::new();
         while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
             if let Delivery::Record(_, record, ticket) = delivery {

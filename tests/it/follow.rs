@@ -280,6 +280,24 @@ fn a_truncation_is_told_and_the_new_content_read_from_its_start() {
     }
 }
 
+/// S0-36: who begins again, at the start or anywhere, takes no half line along.
+#[test]
+fn beginning_again_forgets_what_was_pending() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, "1\n2\n{\"par").unwrap();
+    let mut follower = follow(&disk, Start::Beginning);
+    assert_eq!(drain(&mut follower), ["1", "2"]);
+    assert!(follower.pending() > 0);
+    let mark = follower.mark().unwrap();
+    for (start, given) in [(Start::Beginning, &["1", "2"][..]), (Start::After(mark), &[])] {
+        let mut again = follow(&disk, start);
+        assert_eq!(drain(&mut again), given);
+        disk.append_raw(PATH, "t\":1}\n").unwrap();
+        assert_eq!(drain(&mut again), ["{\"part\":1}"]);
+        disk.truncate(PATH, 9).unwrap();
+    }
+}
+
 /// S0-41: a file that is deleted is read to its end, and one that appears in its place is read.
 #[test]
 fn a_deleted_file_is_drained_and_a_new_one_awaited() {

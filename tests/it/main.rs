@@ -1,4 +1,6 @@
 //! What the library promises, one file per concept; a test's name is the claim it proves.
+//!
+//! Tests run side by side in one process, so none changes the environment (S0-42): what a test needs is a parameter. `.ci/run` looks.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -18,6 +20,8 @@ mod compress;
 mod compressed;
 #[cfg(feature = "sim")]
 mod consumer;
+#[cfg(feature = "sim")]
+mod consumer_model;
 #[cfg(feature = "sim")]
 mod durability;
 #[cfg(feature = "sim")]

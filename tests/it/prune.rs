@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use untorn::{Consumers, ErrorKind, Keep, Reader, Writer};
+use untorn::{Consumer, Consumers, Delivery, ErrorKind, Keep, Reader, Snapshot, Writer};
 
 use crate::support::TestJournal;
 
@@ -81,6 +81,56 @@ fn the_newest_two_segments_always_stay() {
         writer.prune(&keep().records(0).bytes(0).since(u64::MAX).age(Duration::ZERO)).unwrap();
         assert_eq!(first_kept(&journal), if segments == 3 { 11 } else { 1 });
     }
+}
+
+/// S3-13: what a consumer has not acknowledged stays, and so does the segment with the last record that it has.
+#[test]
+fn what_a_consumer_has_not_acknowledged_stays() {
+    let (journal, mut writer) = segmented(6);
+    let checkpoints = journal.dir().join("checkpoints");
+    let keep = || Keep::new(Consumers::In(vec![checkpoints.clone()])).records(0);
+    for (through, first) in [(15, 11), (20, 11), (21, 21), (60, 41)] {
+        let mut consumer = Consumer::options("indexer", &checkpoints).file(&journal.path).open().unwrap();
+        let mut acknowledged = 0;
+        while acknowledged < through {
+            match consumer.next(Duration::from_secs(10)).unwrap() {
+                Some(Delivery::Record(_, record, ticket)) => {
+                    acknowledged = record.mark.seq.unwrap();
+                    ticket.ack();
+                }
+                Some(_) => {}
+                None => panic!("there are more records"),
+            }
+        }
+        consumer.close().unwrap();
+        let planned = untorn::prune(&journal.path, &keep().dry_run()).unwrap();
+        let pruned = writer.prune(&keep()).unwrap();
+        assert_eq!((first_kept(&journal), &pruned.held_by), (first, &planned.held_by), "acknowledged through {through}");
+        assert_eq!(pruned.held_by.as_deref(), (through < 41).then_some("indexer"));
+    }
+}
+
+/// S3-13: what a snapshot does not cover stays, and what only the newer of two covers.
+#[test]
+fn what_a_snapshot_does_not_cover_stays() {
+    let (journal, mut writer) = segmented(6);
+    let path = journal.dir().join("state.snapshot");
+    let keep = || keep().records(0).snapshot(&path);
+    writer.prune(&keep()).expect_err("there is no snapshot");
+    let marks: Vec<_> = Reader::open(&journal.path).unwrap().records::<u64>().map(|record| record.unwrap().mark).collect();
+    let mut snapshot = Snapshot::<u64>::open(&path, &journal.path).unwrap();
+    for (through, first) in [(9, 1), (10, 1), (19, 1), (20, 11), (45, 11), (45, 41)] {
+        snapshot.save(&0, marks[through - 1]).unwrap();
+        let pruned = writer.prune(&keep()).unwrap();
+        assert_eq!(first_kept(&journal), first, "through {through}");
+        assert_eq!(pruned.held_by.is_some(), first < 41);
+    }
+    for file in fs::read_dir(journal.dir()).unwrap().map(|file| file.unwrap().path()) {
+        if file.to_string_lossy().contains("state.snapshot") {
+            fs::write(file, "no snapshot").unwrap();
+        }
+    }
+    writer.prune(&keep()).expect_err("what cannot be read blocks a prune");
 }
 
 /// S3-13: a directory of checkpoints that cannot be read keeps everything.

@@ -291,7 +291,7 @@ impl<'de> Deserialize<'de> for Acts {
 
 const ONCE: [&str; 2] = ["start stage", "complete stage"];
 
-/// S1-05 to S1-07, S1-11, S1-18: the observer is told of every save, start first and end last, once each; nobody is told without one, and
+/// S1-05, S1-06, S1-07, S1-11, S1-18: the observer is told of every save, start first and end last, once each; nobody is told without one, and
 /// restoring does not forget it.
 #[test]
 fn an_observer_brackets_every_save() {

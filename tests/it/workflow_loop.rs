@@ -50,7 +50,7 @@ fn a_loop_keeps_its_last_hundred_iterations() {
     for iteration in 0..=102 {
         (0..=STEPS).for_each(|_| assert_eq!(engine.advance().unwrap(), iteration));
         let first = iteration.saturating_sub(100);
-        if iteration < 2 || iteration > 98 {
+        if !(2..=98).contains(&iteration) {
             let kept = (iteration - first + 1) * (STEPS + 1);
             assert_eq!(events(&journal), expected(first, kept as usize), "in iteration {iteration}");
         }

@@ -16,7 +16,7 @@ use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
-    cmd::{append, archive, cat, checkpoint, completions, prune, repair, rotate, seal, snapshot, stat, tail, verify},
+    cmd::{append, archive, cat, checkpoint, completions, consume, prune, repair, rotate, seal, snapshot, stat, tail, verify},
     exit::{self, Exit, Stop},
     output, say,
     text::Shown,
@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Verify(verify::Args),
     Repair(repair::Args),
     Stat(stat::Args),
+    Consume(consume::Args),
     Rotate(rotate::Args),
     Archive(archive::Args),
     Prune(prune::Args),

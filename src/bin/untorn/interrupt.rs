@@ -2,9 +2,14 @@
 
 use std::{
     process::exit,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
+
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{exit::Exit, say, source};
 
@@ -19,6 +24,30 @@ pub(crate) fn end_at_once() {
 /// Calls `tell` on ^C, on a thread of its own, and ends the process a little later, or at a second ^C, whatever it is doing.
 pub(crate) fn end_after(tell: impl FnOnce() + Send + 'static) {
     on_interrupt(GRACE, tell);
+}
+
+/// Calls `stop` on ^C and on SIGTERM, and lets the command finish what it has at hand; a second ^C ends it at once. Gives what
+/// [`was_interrupted`] looks at.
+pub(crate) fn finish_first(stop: impl FnOnce() + Send + 'static) -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return interrupted };
+    let seen = Arc::clone(&interrupted);
+    std::thread::spawn(move || {
+        let first = signals.forever().next();
+        seen.store(first == Some(SIGINT), Ordering::SeqCst);
+        stop();
+        for signal in signals.forever() {
+            if signal == SIGINT {
+                end();
+            }
+        }
+    });
+    interrupted
+}
+
+/// Whether it was ^C that ended it.
+pub(crate) fn was_interrupted(interrupted: &AtomicBool) -> bool {
+    interrupted.load(Ordering::SeqCst)
 }
 
 /// What ^C is to meet.

@@ -13,6 +13,7 @@ mod history;
 mod input;
 mod interrupt;
 mod journals;
+mod lag;
 mod new_file;
 mod output;
 mod picture;

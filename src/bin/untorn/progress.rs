@@ -21,6 +21,9 @@ const SHOW_EVERY: Duration = Duration::from_millis(100);
 const BAR_COLUMNS: u64 = 20;
 const NARROW_COLUMNS: usize = 60;
 
+/// So much of a name is shown, or all of it, or none.
+const NAME_COLUMNS_MIN: usize = 8;
+
 /// Whether the line is on the screen.
 static SHOWN: AtomicBool = AtomicBool::new(false);
 
@@ -83,7 +86,9 @@ fn line(name: &str, done: u64, total: u64, elapsed: Duration, columns: usize) ->
         end.push(c);
     }
     let end: String = end.into_iter().rev().collect();
-    if end.is_empty() { line } else { format!("{line}  {end}") }
+    // A few letters of a long name tell nothing.
+    let is_of_use = end == name || used > NAME_COLUMNS_MIN;
+    if is_of_use && !end.is_empty() { format!("{line}  {end}") } else { line }
 }
 
 /// Takes the line off the screen, if it is there.

@@ -5,6 +5,7 @@ pub(crate) mod archive;
 pub(crate) mod cat;
 pub(crate) mod checkpoint;
 pub(crate) mod completions;
+pub(crate) mod consume;
 pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod rotate;
@@ -20,6 +21,7 @@ pub(crate) fn run(command: &Command) -> Exit {
     let outcome = match command {
         Command::Append(args) => append::run(args),
         Command::Cat(args) => cat::run(args),
+        Command::Consume(args) => consume::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
         Command::Repair(args) => repair::run(args),
         Command::Stat(args) => stat::run(args),

@@ -122,7 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
             say::lines(format_args!("  {}  {}{numbers}", Shown(done.path.display()), count(done.bytes, "byte")));
         }
         if let Some(consumer) = &pruned.held_by {
-            say::lines(format_args!("  the rest is kept for the consumer `{}`", Shown(consumer)));
+            say::lines(format_args!("  the rest is kept for `{}`", Shown(consumer)));
         }
         Ok(Step::plan(is_plan))
     })

@@ -15,6 +15,7 @@ use crate::{
     compressed,
     exit::{Exit, Stop, help},
     interrupt,
+    lag::{self, Lag},
     output::Output,
     progress::Progress,
     say::{self, STRONG, bad, good, notable, styled},
@@ -34,6 +35,10 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<OsString>,
 
+    /// Tell how far the consumers are whose checkpoints are in DIR
+    #[arg(long, value_name = "DIR")]
+    checkpoints: Vec<PathBuf>,
+
     /// Print one JSON object for each journal
     #[arg(long)]
     json: bool,
@@ -44,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     let mut output = Output::new();
     let mut exit = Exit::Done;
     for file in &args.files {
-        match exit.and(stat(file, args.json, &mut output)) {
+        match exit.and(stat(file, args, &mut output)) {
             Some(so_far) => exit = so_far,
             None => break,
         }
@@ -52,10 +57,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     Ok(exit)
 }
 
-fn stat(file: &OsStr, json: bool, output: &mut Output) -> Result<Exit, Stop> {
+fn stat(file: &OsStr, args: &Args, output: &mut Output) -> Result<Exit, Stop> {
     let source = Source::open(file)?;
-    let stat = Stat::of(&source).map_err(|error| explained(error, file))?;
-    if json {
+    let lags = lag::of(&args.checkpoints, source.path())?;
+    let stat = Stat::of(&source, lags).map_err(|error| explained(error, file))?;
+    if args.json {
         output.json(&Told::of(&source, &stat))?;
         output.flush()?;
     } else {
@@ -81,6 +87,7 @@ struct Stat {
     times: Times,
     holder: Option<Process>,
     strangers: Vec<Process>,
+    lags: Vec<Lag>,
 }
 
 /// One file of the journal.
@@ -110,8 +117,8 @@ enum Tail {
 }
 
 impl Stat {
-    fn of(source: &Source) -> untorn::Result<Stat> {
-        let mut stat = Stat::default();
+    fn of(source: &Source, lags: Vec<Lag>) -> untorn::Result<Stat> {
+        let mut stat = Stat { lags, ..Stat::default() };
         let mut reader = Reader::open(source.path())?;
         let total = fs::metadata(source.path()).map_or(0, |found| found.len());
         let mut progress = Progress::of(source.name(source.path()));
@@ -168,6 +175,7 @@ impl Stat {
 
     fn add(&mut self, line: &mut Line<'_>, mark: &Mark) {
         self.records += 1;
+        self.lags.iter_mut().for_each(|lag| lag.meet(mark));
         self.sealed += u64::from(mark.seq.is_some());
         self.first_seq = self.first_seq.or(mark.seq);
         self.last_seq = mark.seq.or(self.last_seq);
@@ -231,6 +239,7 @@ impl Stat {
             say::lines(format_args!("  damaged    {}, {bytes}", bad(lines)));
         }
         self.tell_segments();
+        Lag::tell(&self.lags);
         if self.damaged_lines > 0
             && let Source::Named(name) = source
         {
@@ -315,6 +324,8 @@ struct Told {
     damaged_lines: u64,
     damaged_bytes: u64,
     segments: Vec<ToldSegment>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    consumers: Vec<Lag>,
 }
 
 #[derive(Serialize)]
@@ -371,6 +382,7 @@ impl Told {
             damaged_lines: stat.damaged_lines,
             damaged_bytes: stat.damaged_bytes,
             segments: segments.collect(),
+            consumers: stat.lags.clone(),
         }
     }
 }

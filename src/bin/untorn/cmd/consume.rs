@@ -1,0 +1,338 @@
+//! `untorn consume`: the records of journals, in batches, on a command's stdin; acknowledged when it succeeds.
+//!
+//! A batch that fails is given again as it was, so the command sees each record at least once, and a batch that is repeated has the same records. A
+//! signal ends it behind the batch at hand, which the command finishes undisturbed: it runs in a process group of its own.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    ffi::OsString,
+    io::Write,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use untorn::{Consumer, Delivery, FollowEvent, Payload, Record, Source, Stopper, Ticket};
+
+use crate::{
+    args,
+    exit::{Exit, Stop, help},
+    finding::Head,
+    interrupt,
+    output::Output,
+    say,
+    text::{Shown, count},
+};
+
+/// How long to wait after a failure, twice as long each time, up to the last.
+const BACK_OFF: Duration = Duration::from_millis(250);
+const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+
+/// With `--once`, a batch is given up after so many tries.
+const TRIES_MAX: u32 = 5;
+
+/// How often the checkpoint is saved.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Feed records to a command, and remember how far it got
+///
+/// COMMAND gets one record per line on stdin. When it exits with 0 the records are
+/// acknowledged; when it fails it gets the same records again. Each record comes at
+/// least once: after a crash the last ones may come again.
+///
+/// In its environment are UNTORN_PATH, and for a sealed journal UNTORN_FIRST_SEQ and
+/// UNTORN_LAST_SEQ.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+pub(crate) struct Args {
+    /// The journals; of a directory those in it, also those to come
+    #[arg(value_name = "FILE", required = true, value_parser = clap::value_parser!(PathBuf))]
+    files: Vec<PathBuf>,
+
+    /// Under which name to remember how far it got
+    #[arg(long, value_name = "NAME")]
+    name: String,
+
+    /// Where to remember it
+    #[arg(long, value_name = "DIR")]
+    checkpoints: PathBuf,
+
+    /// At most so many records at a time
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+
+    /// Wait no longer than this for a batch to fill
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = args::duration)]
+    every: Duration,
+
+    /// Give lines as they are on disk, with their numbers
+    #[arg(long)]
+    sealed: bool,
+
+    /// Go on with what is appended, until ^C; the default
+    #[arg(long, conflicts_with = "once")]
+    follow: bool,
+
+    /// End when all that is there is consumed
+    #[arg(long)]
+    once: bool,
+
+    /// Print one JSON object for each batch that is done
+    #[arg(long)]
+    json: bool,
+
+    /// What to run, with its arguments
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
+    let mut options = Consumer::options(&args.name, &args.checkpoints);
+    let batch = usize::try_from(args.batch).unwrap_or(usize::MAX);
+    options.save_every(SAVE_EVERY).in_flight_max(batch.saturating_mul(2).max(10_000), 256 << 20);
+    for file in &args.files {
+        if file.is_dir() {
+            options.directory(file, &[".jsonl", ".ndjson"]);
+        } else {
+            if args.once && !file.exists() {
+                let missing = std::io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
+                return Err(Stop::system(format!("open `{}` for reading", file.display()), missing));
+            }
+            options.file(file);
+        }
+    }
+    let mut consumer = options.open()?;
+    let stopper = consumer.stopper();
+    let ended = interrupt::finish_first(move || stopper.stop());
+    let mut feed = Feed {
+        args,
+        stopper: consumer.stopper(),
+        batches: HashMap::new(),
+        due: VecDeque::new(),
+        exit: Exit::Done,
+        records: 0,
+        fed: 0,
+        output: Output::new(),
+    };
+    let fed = feed.feed(&mut consumer);
+    // Crash here: what was acknowledged since the last save comes again.
+    let closed = consumer.close();
+    let mut exit = feed.exit;
+    match fed {
+        Ok(()) => {}
+        Err(Stop::Unread) => return Err(Stop::Unread),
+        stopped => exit = exit.and(stopped.map(|()| Exit::Done)).unwrap_or(exit),
+    }
+    closed?;
+    if interrupt::was_interrupted(&ended) {
+        exit = Exit::Interrupted;
+    }
+    if feed.stopper.is_stopped() && exit == Exit::Interrupted {
+        say::message(format_args!("{}: {} in {} acknowledged", Shown(&args.name), count(feed.records, "record"), batches(feed.fed)));
+    }
+    Ok(exit)
+}
+
+fn batches(number: u64) -> String {
+    if number == 1 { "1 batch".to_owned() } else { format!("{} batches", crate::text::grouped(number)) }
+}
+
+/// Records of one source that are given to the command together.
+struct Batch {
+    source: Source,
+    records: Vec<(Record<Payload>, Ticket)>,
+    /// When it is given, full or not.
+    due: Instant,
+}
+
+struct Feed<'a> {
+    args: &'a Args,
+    stopper: Stopper,
+    batches: HashMap<Source, Batch>,
+    /// When batches are due, the first one first. Batches that were given before are still among them.
+    due: VecDeque<(Instant, Source)>,
+    exit: Exit,
+    records: u64,
+    fed: u64,
+    output: Output,
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    schema: &'static str,
+    path: &'a str,
+    records: usize,
+    first_seq: Option<u64>,
+    last_seq: Option<u64>,
+    tries: u32,
+}
+
+impl Feed<'_> {
+    fn feed(&mut self, consumer: &mut Consumer) -> Result<(), Stop> {
+        while !self.stopper.is_stopped() {
+            let now = Instant::now();
+            let wait = match self.next_due() {
+                _ if self.args.once => Duration::ZERO,
+                Some(due) => due.saturating_duration_since(now),
+                None => Duration::MAX,
+            };
+            match consumer.next(wait) {
+                Ok(Some(Delivery::Record(source, record, ticket))) => self.take(source, record, ticket)?,
+                Ok(Some(delivery)) => self.tell(delivery)?,
+                Ok(None) if self.stopper.is_stopped() => return Ok(()),
+                Ok(None) if self.args.once => return self.give_due(None),
+                Ok(None) => {}
+                // Told once; the source is tried again.
+                Err(error) if !self.args.once => say::error(&error),
+                Err(error) => return Err(error.into()),
+            }
+            if !self.args.once {
+                self.give_due(Some(Instant::now()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, source: Source, record: Record<Payload>, ticket: Ticket) -> Result<(), Stop> {
+        let every = self.args.every;
+        let batch = self.batches.entry(source).or_insert_with_key(|source| {
+            let due = Instant::now() + every;
+            self.due.push_back((due, source.clone()));
+            Batch { source: source.clone(), records: Vec::new(), due }
+        });
+        batch.records.push((record, ticket));
+        if batch.records.len() as u64 >= u64::from(self.args.batch) {
+            let source = batch.source.clone();
+            if let Some(batch) = self.batches.remove(&source) {
+                self.give(batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next batch is due.
+    fn next_due(&mut self) -> Option<Instant> {
+        while let Some((due, source)) = self.due.front() {
+            if self.batches.get(source).is_some_and(|batch| batch.due == *due) {
+                return Some(*due);
+            }
+            self.due.pop_front();
+        }
+        None
+    }
+
+    /// Gives the batches that are due by then, or all.
+    fn give_due(&mut self, by: Option<Instant>) -> Result<(), Stop> {
+        while self.next_due().is_some_and(|due| by.is_none_or(|by| due <= by)) {
+            let Some((_, source)) = self.due.pop_front() else { break };
+            if let Some(batch) = self.batches.remove(&source) {
+                self.give(batch)?;
+            }
+            if self.stopper.is_stopped() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a batch to the command until that succeeds, or it is stopped in between.
+    fn give(&mut self, batch: Batch) -> Result<(), Stop> {
+        let mut wait = BACK_OFF;
+        let seqs = || batch.records.iter().filter_map(|(record, _)| record.mark.seq);
+        let (first, last) = (seqs().next(), seqs().next_back());
+        for tries in 1.. {
+            let why = match self.run(&batch, first, last) {
+                Ok(None) => {
+                    self.records += batch.records.len() as u64;
+                    self.fed += 1;
+                    if self.args.json {
+                        let (path, records) = (batch.source.path().to_string_lossy(), batch.records.len());
+                        let done = Done { schema: "untorn.consume.v1", path: &path, records, first_seq: first, last_seq: last, tries };
+                        self.output.json(&done)?;
+                        self.output.flush()?;
+                    }
+                    batch.records.into_iter().for_each(|(_, ticket)| ticket.ack());
+                    return Ok(());
+                }
+                Ok(Some(why)) => why,
+                Err(error) => return Err(Stop::system(format!("run `{}`", self.program()), error)),
+            };
+            say::message(format_args!("{}: {} {why}", Shown(&self.args.name), Shown(format_args!("`{}`", self.program()))));
+            if self.args.once && tries >= TRIES_MAX {
+                say::message(format_args!("{}: given up after {}", Shown(&self.args.name), count(u64::from(tries), "try").replace("trys", "tries")));
+                self.exit = self.exit.max(Exit::Failed);
+                self.stopper.stop();
+                return Ok(());
+            }
+            if self.pause(wait) {
+                return Ok(());
+            }
+            wait = (wait * 2).min(BACK_OFF_MAX);
+        }
+        Ok(())
+    }
+
+    fn program(&self) -> String {
+        self.args.command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// Runs the command once; why it failed, if it did.
+    fn run(&self, batch: &Batch, first: Option<u64>, last: Option<u64>) -> std::io::Result<Option<String>> {
+        let [program, arguments @ ..] = &self.args.command[..] else { return Ok(None) };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).process_group(0).env("UNTORN_PATH", batch.source.path());
+        for (name, seq) in [("UNTORN_FIRST_SEQ", first), ("UNTORN_LAST_SEQ", last)] {
+            match seq {
+                Some(seq) => command.env(name, seq.to_string()),
+                None => command.env_remove(name),
+            };
+        }
+        let mut child = command.spawn()?;
+        if let Some(stdin) = child.stdin.take() {
+            let mut stdin = std::io::BufWriter::new(stdin);
+            for (record, _) in &batch.records {
+                let line = if self.args.sealed { record.value.line() } else { record.value.as_bytes().into() };
+                // A command may end without reading all of it; its exit status says whether that was right.
+                if stdin.write_all(&line).and_then(|()| stdin.write_all(b"\n")).is_err() {
+                    break;
+                }
+            }
+            let _ = stdin.flush();
+        }
+        let status = child.wait()?;
+        Ok((!status.success()).then(|| format!("failed with {status}")))
+    }
+
+    /// Waits; whether it was stopped meanwhile.
+    fn pause(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while !self.stopper.is_stopped() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.stopper.is_stopped()
+    }
+
+    fn tell(&mut self, delivery: Delivery) -> Result<(), Stop> {
+        match delivery {
+            Delivery::Event(source, FollowEvent::Corrupt(finding)) => {
+                self.exit = self.exit.max(Exit::Damage);
+                let line = (finding.line > 0).then_some((finding.line, finding.column));
+                let (severity, code) = (finding.severity(), finding.code.as_str());
+                say::message(Head { path: source.path(), line, severity, code, message: &finding.message, offset: finding.offset });
+            }
+            Delivery::Event(_, FollowEvent::Stalled { .. }) => return self.give_due(None),
+            Delivery::Event(source, event) => say(source.path(), &event),
+            Delivery::Restored(source, restored) if !restored.is_proved() => say(source.path(), &restored),
+            Delivery::SaveFailed(error) => say::error(&error),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn say(path: &Path, what: &dyn std::fmt::Display) {
+    say::message(format_args!("{}: {what}", Shown(path.display())));
+}

@@ -1,0 +1,166 @@
+//! `consume`: every record reaches the command at least once, whatever dies.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use crate::support::{Place, Ran, append, run, signal, untorn};
+
+fn consume(place: &Place, options: &[&str], script: &str) -> Command {
+    let mut command = untorn();
+    command.arg("consume").arg(place.path()).args(["--name", "shell", "--checkpoints"]).arg(place.join("state")).args(options);
+    command.args(["--", "sh", "-c", script]).current_dir(place.path().parent().unwrap());
+    command
+}
+
+fn ran(place: &Place, options: &[&str], script: &str) -> Ran {
+    run(&mut consume(place, options, script), b"")
+}
+
+fn numbers(count: u64) -> String {
+    (1..=count).map(|number| format!("{{\"n\":{number}}}\n")).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Waits until a file holds something.
+fn wait_for(path: &Path, what: &str) {
+    while !read(path).contains(what) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn records_are_given_once_and_only_new_ones_after_that() {
+    let place = Place::new();
+    append(&place.path(), numbers(5).as_bytes());
+    let script = "cat >> out; echo \"$UNTORN_FIRST_SEQ-$UNTORN_LAST_SEQ ${UNTORN_PATH##*/}\" >> batches";
+    let once = ran(&place, &["--once", "--batch", "2"], script);
+    assert_eq!((once.code, &*once.stderr), (Some(0), ""));
+    assert_eq!(read(&place.join("out")), numbers(5));
+    assert_eq!(read(&place.join("batches")), "1-2 session.jsonl\n3-4 session.jsonl\n5-5 session.jsonl\n");
+    append(&place.path(), b"{\"n\":6}\n");
+    let once = ran(&place, &["--once", "--sealed"], "cat > out");
+    assert_eq!((once.code, &*once.stderr), (Some(0), ""));
+    assert!(read(&place.join("out")).starts_with("{\"n\":6,\"_seq\":6,\"_crc\":\""));
+    let once = ran(&place, &["--once"], "echo run >> never");
+    assert_eq!(once.code, Some(0));
+    assert!(!place.join("never").exists());
+}
+
+#[test]
+fn a_batch_that_failed_is_given_again_as_it_was() {
+    let place = Place::new();
+    append(&place.path(), numbers(3).as_bytes());
+    let script = "cat >> tries; echo >> tries; [ $(grep -c '^$' tries) -ge 3 ]";
+    let once = ran(&place, &["--once"], script);
+    assert_eq!(once.code, Some(0), "{}", once.stderr);
+    assert_eq!(read(&place.join("tries")), format!("{}\n", numbers(3)).repeat(3));
+    assert_eq!(once.stderr, "untorn: shell: `sh` failed with exit status: 1\n".repeat(2));
+}
+
+#[test]
+fn a_command_that_never_succeeds_is_given_up_with_once() {
+    let place = Place::new();
+    append(&place.path(), numbers(3).as_bytes());
+    let once = ran(&place, &["--once", "--batch", "1"], "cat >> seen; exit 3");
+    assert_eq!(once.code, Some(2));
+    assert_eq!(read(&place.join("seen")), "{\"n\":1}\n".repeat(5));
+    assert!(once.stderr.ends_with("untorn: shell: given up after 5 tries\n"), "{}", once.stderr);
+    assert_eq!(ran(&place, &["--once"], "cat > out").code, Some(0));
+    assert_eq!(read(&place.join("out")), numbers(3));
+}
+
+#[test]
+fn damage_is_told_and_the_records_behind_it_are_given() {
+    let place = Place::new();
+    fs::write(place.path(), "{\"n\":1}\n{\"torn\n{\"n\":2}\n").unwrap();
+    let once = ran(&place, &["--once"], "cat > out");
+    assert_eq!(once.code, Some(1));
+    assert!(once.stderr.contains("session.jsonl:2:1: error[not-json]: 7 bytes skipped (byte 8)"), "{}", once.stderr);
+    assert_eq!(read(&place.join("out")), numbers(2));
+}
+
+#[test]
+fn what_cannot_be_run_or_is_missing_is_a_failure() {
+    let place = Place::new();
+    assert_eq!(ran(&place, &["--once"], "cat").code, Some(2));
+    append(&place.path(), numbers(1).as_bytes());
+    let mut command = untorn();
+    command.arg("consume").arg(place.path()).args(["--once", "--name", "shell", "--checkpoints"]).arg(place.join("state"));
+    let ran = run(command.args(["--", "./no-such-program"]), b"");
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.starts_with("untorn: cannot run `./no-such-program`: No such file"), "{}", ran.stderr);
+}
+
+/// SIGTERM and ^C let the command finish the batch that it has, and acknowledge it.
+#[test]
+fn a_signal_finishes_the_batch_at_hand() {
+    for (name, code) in [("TERM", 0), ("INT", 130)] {
+        let place = Place::new();
+        append(&place.path(), numbers(2).as_bytes());
+        let script = "cat > got; echo started > started; while ! [ -e go ]; do sleep 0.01; done; echo done > done";
+        let mut child = consume(&place, &["--batch", "1"], script).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for(&place.join("started"), "started");
+        signal(&child, name);
+        fs::write(place.join("go"), "").unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(read(&place.join("done")), "done\n");
+        assert_eq!(ran(&place, &["--once"], "cat > rest").code, Some(0));
+        assert_eq!(read(&place.join("rest")), "{\"n\":2}\n");
+    }
+}
+
+/// The end to end promise: appended while both the command and `consume` are killed again and again, across a rotation, every record arrives at
+/// least once, and `_seq` tells the repeats.
+#[test]
+fn nothing_is_lost_whatever_is_killed() {
+    const RECORDS: u64 = 200;
+    let place = Place::new();
+    fs::write(place.join("got"), "").unwrap();
+    // It dies at random, in the middle of a batch too.
+    let script = "while read -r line; do echo \"$line\" >> got; [ $(od -An -N1 -tu1 /dev/urandom) -lt 3 ] && kill -9 $$; done; exit 0";
+    let start = || -> Child {
+        consume(&place, &["--sealed", "--batch", "10", "--every", "10ms"], script).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut child = start();
+    let got = || -> BTreeMap<u64, (u64, usize)> {
+        let mut got: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
+        for line in read(&place.join("got")).lines() {
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+            let (seq, n) = (line["_seq"].as_u64().unwrap(), line["n"].as_u64().unwrap());
+            let (first, times) = got.entry(seq).or_insert((n, 0));
+            assert_eq!(*first, n, "a number stands for one record");
+            *times += 1;
+        }
+        got
+    };
+    for part in 0..10 {
+        let records: String = (1..=RECORDS / 10).map(|number| format!("{{\"n\":{}}}\n", part * RECORDS / 10 + number)).collect();
+        assert_eq!(append(&place.path(), records.as_bytes()).code, Some(0));
+        if part == 4 {
+            fs::rename(place.path(), place.join("session.000001.jsonl")).unwrap();
+        }
+        let before = got().len() as u64;
+        while (got().len() as u64) < (before + 5).min(RECORDS) && got().len() as u64 != (part + 1) * RECORDS / 10 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        child = start();
+    }
+    while (got().len() as u64) < RECORDS {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(&child, "TERM");
+    child.wait().unwrap();
+    let got = got();
+    assert!(got.keys().copied().eq(1..=RECORDS), "{got:?}");
+    assert!(got.iter().all(|(seq, (n, _))| seq == n));
+}
