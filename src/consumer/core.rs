@@ -443,8 +443,8 @@ impl Turns {
     }
 }
 
-/// Whether a journal has any file, or that cannot be told. In the middle of a rotation it has archived segments only.
+/// Whether a journal has an active segment, or that cannot be told. In the middle of a rotation it has archived ones only.
 fn is_there(disk: &Disk, path: &Path) -> bool {
     let is_missing = disk.look(path).is_ok_and(|found| found.is_none());
-    !is_missing || !Segments::open(disk, path, true).is_err_and(|error| error.is_missing())
+    !is_missing || Segments::open(disk, path, true).is_ok()
 }

@@ -1,7 +1,7 @@
 //! The journals of a directory: found by the ends of their names, new ones as they appear.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     path::PathBuf,
     time::{Duration, Instant},
@@ -23,8 +23,6 @@ const SHARE: u32 = 100;
 pub(super) struct Directory {
     path: PathBuf,
     suffixes: Vec<String>,
-    /// The journals that were found already.
-    found: HashSet<OsString>,
     /// When it is listed next.
     due: Instant,
     names: Names,
@@ -36,10 +34,10 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(path: PathBuf, suffixes: Vec<String>) -> Directory {
-        Directory { path, suffixes, found: HashSet::new(), due: Instant::now(), names: Names::default(), listing: None, failed: None }
+        Directory { path, suffixes, due: Instant::now(), names: Names::default(), listing: None, failed: None }
     }
 
-    /// The journals that have not been found before, if it is time to look.
+    /// The journals that are there, if it is time to look and something has changed.
     pub(super) fn journals(&mut self, disk: &Disk, every: Duration) -> Result<Vec<PathBuf>> {
         let started = Instant::now();
         if started < self.due {
@@ -50,11 +48,9 @@ impl Directory {
             Ok(listing) if self.listing.as_ref().is_some_and(|before| before.is_same(&listing)) => Vec::new(),
             Ok(listing) => {
                 let journals: BTreeSet<OsString> = listing.iter().filter(|name| self.has_suffix(name)).map(|name| journal_of(name)).collect();
-                let new: Vec<OsString> = journals.into_iter().filter(|name| !self.found.contains(name)).collect();
-                self.found.extend(new.iter().cloned());
                 self.listing = Some(listing);
                 self.failed = None;
-                new.into_iter().map(|name| self.path.join(name)).collect()
+                journals.into_iter().map(|name| self.path.join(name)).collect()
             }
             // It may be created later.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),

@@ -96,7 +96,7 @@ impl Pursuit {
     /// The same, for one of many journals in a directory: its listing may be remembered.
     pub(crate) fn open_in(disk: &Disk, names: &Names, path: &Path, start: &Start, line_bytes_max: u64) -> Result<Pursuit> {
         let segments = Segments::open_in(disk, names, path, true)?;
-        let Started { segment, offset, restored } = start::find(&segments, start, line_bytes_max)?;
+        let Started { segment, offset, restored, withheld } = start::find(&segments, start, line_bytes_max)?;
         let from_seq = match start {
             Start::Seq(seq) => Some(*seq),
             _ => None,
@@ -110,7 +110,10 @@ impl Pursuit {
             Some(Mark { seq: None, start, .. }) if start.segment == segment.number => first_line_of(&segment)?,
             _ => None,
         };
-        let live = live(segment, offset, line_bytes_max)?;
+        let mut live = live(segment, offset, line_bytes_max)?;
+        if let Some(seal) = withheld {
+            live.walk.withhold(seal);
+        }
         let target = target(disk, path);
         let (disk, path, events) = (disk.clone(), path.to_owned(), VecDeque::new());
         let (stage, resets) = (Stage::Reading, 0);

@@ -49,6 +49,11 @@ impl Batch {
         Ok(Batch { last: seal.batch_end(), met: seal.seq, is_whole, is_unfinished })
     }
 
+    /// The batch that a line is of, when it is known already that it is not whole.
+    pub(super) fn not_whole(seal: Seal) -> Batch {
+        Batch { last: seal.batch_end(), met: seal.seq, is_whole: false, is_unfinished: false }
+    }
+
     /// Whether `seal` is of a later line of this batch.
     pub(super) fn has(&self, seal: &Seal) -> bool {
         seal.batch_end() == self.last && seal.seq > self.met

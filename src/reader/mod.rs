@@ -5,6 +5,7 @@
 //! [`Damage`]. Memory is bounded by the line limit.
 
 mod batch;
+mod last;
 pub(crate) mod line;
 mod options;
 pub(crate) mod records;
@@ -114,8 +115,11 @@ impl Reader {
 
     /// Goes on, or back, to where this start is; the end stays where it is.
     pub(crate) fn go_to(&mut self, start: &Start) -> Result<()> {
-        let Started { segment, offset, restored } = start::find(&self.segments, start, self.line_bytes_max)?;
+        let Started { segment, offset, restored, withheld } = start::find(&self.segments, start, self.line_bytes_max)?;
         self.walk = Walk::new(options::cut(segment, self.end), offset, self.line_bytes_max);
+        if let Some(seal) = withheld {
+            self.walk.withhold(seal);
+        }
         self.restored = restored;
         Ok(())
     }

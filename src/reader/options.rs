@@ -130,8 +130,11 @@ impl ReadOptions {
     /// If there is no such journal, the path is no regular file, or the system fails; and as told for each [`Start`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Reader> {
         let segments = Segments::open(&self.disk, path.as_ref(), !self.active_only)?;
-        let Started { segment, offset, restored } = start::find(&segments, &self.start, self.line_bytes_max)?;
-        let walk = Walk::new(cut(segment, self.end), offset, self.line_bytes_max);
+        let Started { segment, offset, restored, withheld } = start::find(&segments, &self.start, self.line_bytes_max)?;
+        let mut walk = Walk::new(cut(segment, self.end), offset, self.line_bytes_max);
+        if let Some(seal) = withheld {
+            walk.withhold(seal);
+        }
         let (on_corrupt, line_bytes_max) = (self.on_corrupt, self.line_bytes_max);
         Ok(Reader { segments, walk, end: self.end, on_corrupt, line_bytes_max, damage: Default::default(), restored })
     }

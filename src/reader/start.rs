@@ -6,12 +6,16 @@ use crate::{
     format::{LF, WINDOW_BYTES_DEFAULT, seal::Seal},
     judge::Found,
     position::{Mark, Position},
-    scan::{Backward, Scanner},
+    scan::Scanner,
     seek::Stretch,
     segment::{Segment, Segments},
 };
 
-use super::{batch, line, options::Start};
+use super::{
+    last::{self, Last},
+    line,
+    options::Start,
+};
 
 /// Where reading starts.
 pub(crate) struct Started {
@@ -20,6 +24,14 @@ pub(crate) struct Started {
     pub(crate) offset: u64,
     /// How a checkpoint was taken up.
     pub(crate) restored: Option<Restored>,
+    /// An earlier line of a batch that the start is inside of, and that is not whole.
+    pub(crate) withheld: Option<Seal>,
+}
+
+impl Started {
+    fn at((segment, offset): (Segment, u64)) -> Started {
+        Started { segment, offset, restored: None, withheld: None }
+    }
 }
 
 /// Finds where reading starts.
@@ -31,13 +43,13 @@ pub(crate) fn find(segments: &Segments, start: &Start, line_bytes_max: u64) -> R
         Start::Seq(seq) => search.seq(*seq),
         Start::Position(position) => search.position(*position),
         Start::After(mark) => search.after(*mark),
-        Start::Last(records) => search.last(*records),
+        Start::Last(records) => return search.last(*records),
         Start::Checkpoint(checkpoint) => {
             let Restoration { segment, offset, restored } = checkpoint::restore(segments, checkpoint, line_bytes_max)?;
-            return Ok(Started { segment, offset, restored: Some(restored) });
+            return Ok(Started { segment, offset, restored: Some(restored), withheld: None });
         }
     };
-    found.map(|(segment, offset)| Started { segment, offset, restored: None })
+    found.map(Started::at)
 }
 
 fn at_start(segment: Segment) -> (Segment, u64) {
@@ -200,52 +212,23 @@ impl Search<'_> {
         Ok(found.is_record().then(|| (found.end(), proof)))
     }
 
-    fn last(&self, records: u64) -> Result<(Segment, u64)> {
+    fn last(&self, records: u64) -> Result<Started> {
         if records == 0 {
-            return self.end();
+            return self.end().map(Started::at);
         }
         let mut missing = records;
         let mut segment = self.segments.newest()?;
         loop {
-            if let Some(start) = nth_last(&self.lines(&segment), &mut missing).map_err(|error| segment.failed(error))? {
-                return Ok((segment, start));
+            let found = last::nth_last(&self.lines(&segment), &mut missing).map_err(|error| segment.failed(error))?;
+            if let Some(Last { start, withheld }) = found {
+                return Ok(Started { withheld, ..Started::at((segment, start)) });
             }
             match self.segments.before(segment.number)? {
                 Some(before) => segment = before,
-                None => return Ok(at_start(segment)),
+                None => return Ok(Started::at(at_start(segment))),
             }
         }
     }
-}
-
-/// Counts records from the end on, and gives the start of the one at which none is missing any more.
-fn nth_last(lines: &Stretch<'_>, missing: &mut u64) -> std::io::Result<Option<u64>> {
-    let mut behind = None;
-    let mut is_last_missing = |found: &Found| {
-        *missing -= u64::from(is_given(found, &mut behind));
-        *missing == 0
-    };
-    let (boundary, tail) = lines.tail()?;
-    if let Some(tail) = tail.filter(&mut is_last_missing) {
-        return Ok(Some(tail.span.start));
-    }
-    let mut backward = Backward::new(boundary, lines.line_bytes_max);
-    while let Some(span) = backward.next(lines.file)?.filter(|span| span.start >= lines.start) {
-        if is_last_missing(&Found::of(span, backward.bytes())) {
-            return Ok(Some(span.start));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a line, met backwards, is a record that reading gives: a line of a batch is one only if the rest of the batch is behind it.
-///
-/// `behind` is the sealed line met before.
-fn is_given(found: &Found, behind: &mut Option<(Seal, bool)>) -> bool {
-    let Some(seal) = found.seal else { return found.is_record() };
-    let is_given = seal.more == 0 || behind.is_some_and(|(next, is_given)| is_given && batch::follows(&next, &seal));
-    *behind = Some((seal, is_given));
-    is_given
 }
 
 /// What identifies a record: its number and CRC; of a plain one the CRC, where it stands.

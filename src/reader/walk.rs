@@ -3,7 +3,13 @@
 use std::io;
 
 use super::batch::Batch;
-use crate::{format::verdict::Verdict, judge::Found, neighbours::Neighbours, scan::Scanner, segment::Segment};
+use crate::{
+    format::{seal::Seal, verdict::Verdict},
+    judge::Found,
+    neighbours::Neighbours,
+    scan::Scanner,
+    segment::Segment,
+};
 
 /// The walk over one segment, from a boundary to its end.
 #[derive(Debug)]
@@ -38,6 +44,11 @@ impl Walk {
             line_bytes_max,
             neighbours: Neighbours::default(),
         }
+    }
+
+    /// Withholds what follows of a batch that is not whole.
+    pub(crate) fn withhold(&mut self, seal: Seal) {
+        self.batch = Some(Batch::not_whole(seal));
     }
 
     /// The next line that nothing appended later can change; `None` where the rest of what there is now is not finished.

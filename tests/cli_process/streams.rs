@@ -62,6 +62,17 @@ fn a_full_stdout_is_told_and_fails() {
     }
 }
 
+/// `untorn --help > FILE` on a full disk left half a page, or none, and told a success.
+#[test]
+fn help_that_cannot_be_written_is_told_and_fails() {
+    for arguments in [&["--help"][..], &["--version"], &["verify", "--help"], &["man"], &["completions", "bash"]] {
+        let output = untorn().args(arguments).stdout(full()).output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {words}");
+        assert_eq!(words, "untorn: cannot write to stdout: No space left on device (os error 28)\n", "{arguments:?}");
+    }
+}
+
 /// Acknowledgements that cannot be written end it like a journal that cannot: with an account of what is in the file.
 #[test]
 fn a_full_stdout_leaves_an_account_of_what_was_appended() {

@@ -495,6 +495,38 @@ fn an_unfinished_batch_is_none_of_the_last_records() {
     assert_eq!(TestJournal::with_bytes(&text[..=cut]).numbers_from(Start::Last(1)), [2]);
 }
 
+/// `Start::Last` gave the last record of a batch whose middle line was damaged, which reading from the start withholds. All such batches: each line
+/// damaged in turn, with a stranger's line at each place.
+#[test]
+fn the_last_records_are_the_last_of_those_that_reading_from_the_start_gives() {
+    let journal = TestJournal::missing();
+    journal.append(1..=2);
+    journal.append_batch(3..=6);
+    journal.append(7..=7);
+    let text = journal.text();
+    let lines: Vec<_> = text.lines().collect();
+    for end in 3..=lines.len() {
+        for damaged in 0..=lines.len() {
+            for stranger in 0..=lines.len() {
+                let mut bytes = String::new();
+                for (at, line) in lines.iter().take(end).enumerate() {
+                    if at == stranger {
+                        bytes += "{\"n\":99}\n";
+                    }
+                    bytes += if at == damaged { "{\"n\":" } else { line };
+                    bytes.push('\n');
+                }
+                let journal = TestJournal::with_bytes(&bytes);
+                let all = journal.numbers_from(Start::Beginning);
+                for last in 0..=all.len() + 1 {
+                    let expected = &all[all.len().saturating_sub(last)..];
+                    assert_eq!(journal.numbers_from(Start::Last(last as u64)), expected, "the last {last} of:\n{bytes}");
+                }
+            }
+        }
+    }
+}
+
 /// Three archived segments and an active one, ten records each.
 fn four_segments() -> TestJournal {
     let journal = TestJournal::missing();

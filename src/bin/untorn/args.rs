@@ -1,14 +1,25 @@
 //! The command line: its shape, and the values that several commands take.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    time::Duration,
+};
 
-use clap::{Parser, Subcommand, ValueEnum, builder::Styles};
+use clap::{
+    Parser, Subcommand, ValueEnum,
+    builder::Styles,
+    error::{ContextKind, ContextValue},
+};
 use jiff::fmt::friendly::SpanParser;
 use untorn::{Durability, Format, LockWait};
 
 use crate::{
     cmd::{append, archive, cat, checkpoint, completions, consume, prune, repair, rotate, seal, snapshot, stat, tail, verify},
-    exit, say,
+    exit::{self, Exit, Stop},
+    output, say,
+    text::Shown,
 };
 
 const STYLES: Styles = Styles::plain().header(say::TITLE).usage(say::TITLE).literal(say::STRONG);
@@ -55,16 +66,44 @@ enum When {
     Never,
 }
 
-/// Reads the command line and settles the colours; ends the process on a usage error.
-pub(crate) fn parse() -> Command {
-    let line = Line::parse();
+/// Reads the command line and settles the colours; or prints the help that was asked for, or what is wrong.
+pub(crate) fn parse() -> Result<Command, Exit> {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(usage) if usage.use_stderr() => {
+            say::lines(shown(usage).render().ansi().to_string().trim_end());
+            return Err(Exit::Failed);
+        }
+        Err(help) => return Err(Exit::Done.and(print(&help)).unwrap_or_default()),
+    };
     let choice = match line.color {
         When::Auto => anstream::ColorChoice::Auto,
         When::Always => anstream::ColorChoice::Always,
         When::Never => anstream::ColorChoice::Never,
     };
     choice.write_global();
-    line.command
+    Ok(line.command)
+}
+
+fn print(help: &clap::Error) -> Result<Exit, Stop> {
+    let mut stdout = anstream::AutoStream::auto(io::stdout());
+    let printed = write!(stdout, "{}", help.render().ansi()).and_then(|()| stdout.flush());
+    printed.map(|()| Exit::Done).map_err(output::stop)
+}
+
+/// A usage error in which no argument can touch the terminal.
+fn shown(mut usage: clap::Error) -> clap::Error {
+    let given = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::TrailingArg];
+    for kind in given {
+        let Some(ContextValue::String(argument)) = usage.get(kind) else { continue };
+        let shown = Shown(argument).to_string();
+        if shown != *argument {
+            usage.insert(kind, ContextValue::String(shown));
+            // It would have the argument in it as well.
+            usage.remove(ContextKind::Suggested);
+        }
+    }
+    usage
 }
 
 /// A journal to append to.

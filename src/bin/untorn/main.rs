@@ -35,6 +35,5 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let command = args::parse();
-    cmd::run(&command).into()
+    args::parse().map_or_else(|exit| exit, |command| cmd::run(&command)).into()
 }

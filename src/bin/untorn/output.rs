@@ -51,7 +51,7 @@ pub(crate) fn is_unread() -> bool {
     poll(&mut polled, Some(&Timespec::default())).is_ok() && polled.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }
 
-fn stop(error: io::Error) -> Stop {
+pub(crate) fn stop(error: io::Error) -> Stop {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Stop::Unread,
         _ => Stop::system("write to stdout", error),
