@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long to wait for a segment that somebody has locked.
-const LOCK_WAIT: Duration = Duration::from_secs(1);
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// The consumers whose records are kept until they are acknowledged.
 #[non_exhaustive]
