@@ -175,9 +175,8 @@ impl Active {
             let id = file.id().map_err(failed)?;
             file.show_presence();
             let active = Active { file: Arc::new(file), id, place: Arc::new(place) };
-            active.lock(wait, attempt)?;
             // Between opening and locking, a repair or a rotation may have put another file in this one's place.
-            if active.is_named()? {
+            if active.lock_while_named(wait, attempt)? && active.is_named()? {
                 return Ok(active);
             }
         }
@@ -194,7 +193,21 @@ impl Active {
 
     /// Takes the exclusive lock, or says who holds it.
     pub(crate) fn lock(&self, wait: LockWait, attempt: Attempt) -> Result<()> {
-        match lock::acquire(&self.file, wait) {
+        self.locked(lock::acquire(&self.file, wait), attempt)
+    }
+
+    /// The same as long as the path names this file; `false` if it names another one by now, whose lock is the one to wait for. This one may
+    /// stay locked for long: an archived segment is, while it is compressed.
+    pub(crate) fn lock_while_named(&self, wait: LockWait, attempt: Attempt) -> Result<bool> {
+        let locked = lock::acquire_while(&self.file, wait, || !matches!(self.is_named(), Ok(false)));
+        if matches!(locked, Ok(false)) && !self.is_named()? {
+            return Ok(false);
+        }
+        self.locked(locked, attempt).map(|()| true)
+    }
+
+    fn locked(&self, locked: io::Result<bool>, attempt: Attempt) -> Result<()> {
+        match locked {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let holder = self.place.disk.lock_holder(self.id).map_or("another writer".to_owned(), |holder| holder.to_string());

@@ -1,6 +1,6 @@
 //! Compressing archived segments, each in its place. The plain file goes only when the compressed one is durable and was read back.
 //!
-//! Under a lock on the archived file itself, so that appends go on:
+//! Under a lock on the archived file itself, so that appends go on, and that nobody prunes it meanwhile:
 //!
 //! 1. temporary files of a try that crashed are removed;
 //! 2. a temporary file gets the compressed content, and is synced. Crash here: a stale temporary file;
@@ -69,13 +69,14 @@ pub(crate) fn compress_on(disk: &Disk, path: &Path) -> Result<Vec<Compressed>> {
     Ok(done)
 }
 
-/// `None` if somebody else has done it in between.
+/// `None` if somebody else has done it, or pruned the segment, in between.
 fn compress(segments: &Segments, named: ArchivedName) -> Result<Option<Compressed>> {
     let (place, disk) = (segments.place(), segments.disk());
     let path = segments.path_of(named);
     let target = segments.path_of(ArchivedName { compressed: true, ..named });
     let failed = |error| Error::io(Attempt::Compress, &path, error);
     let refused = |kind| Error::new(kind, Attempt::Compress).on(&path);
+    let name = path.file_name().unwrap_or_default();
     let plain = match disk.open_read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         plain => plain.map_err(failed)?,
@@ -84,12 +85,14 @@ fn compress(segments: &Segments, named: ArchivedName) -> Result<Option<Compresse
         return Err(refused(ErrorKind::Locked).detail("another process compresses it"));
     }
     let (id, bytes_before) = (plain.id().map_err(failed)?, plain.size().map_err(failed)?);
+    if place.dir.id_of(name).map_err(failed)? != Some(id) {
+        return Ok(None);
+    }
     let refuse_strangers = || match disk.strangers(id).first() {
         Some(stranger) => Err(refused(ErrorKind::Stranger).detail(format!("{stranger} has it open for writing without taking the lock"))),
         None => Ok(()),
     };
     refuse_strangers()?;
-    let name = path.file_name().unwrap_or_default();
     for leftover in place.dir.names().map_err(failed)?.iter().filter(|leftover| name::is_temporary(name, leftover)) {
         disk.remove_file(&path.with_file_name(leftover)).map_err(failed)?;
     }
@@ -139,4 +142,56 @@ fn compare(disk: &Disk, compressed: &Path, plain: &File, path: &Path) -> Result<
     }
     let detail = format!("`{}` does not have what it has", compressed.display());
     Err(Error::new(ErrorKind::Changed, Attempt::Compress).on(path).detail(detail))
+}
+
+#[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+mod tests {
+    use super::*;
+    use crate::{
+        Consumers, Keep, Reader, Writer,
+        sim::{OpMatch, SimDisk},
+    };
+
+    const JOURNAL: &str = "/j/s.jsonl";
+
+    /// Three archived segments of one record each.
+    fn archived() -> SimDisk {
+        let disk = SimDisk::new();
+        disk.write_file("/j/other", "").unwrap();
+        let mut writer = Writer::options().disk(&disk).open(JOURNAL).unwrap();
+        for n in 1..=3_u64 {
+            writer.append(&n).unwrap();
+            writer.rotate().unwrap();
+        }
+        drop(writer);
+        disk.kill()
+    }
+
+    fn compress(disk: &SimDisk) -> Result<Vec<Compressed>> {
+        compress_on(&Disk { sim: Some(disk.clone()) }, JOURNAL.as_ref())
+    }
+
+    fn prune(disk: &SimDisk) -> Result<crate::Pruned> {
+        Writer::options().disk(disk).open(JOURNAL)?.prune(&Keep::new(Consumers::None).records(1))
+    }
+
+    /// A segment that was pruned while it was compressed came back, and those behind it were gone: the journal had a hole.
+    ///
+    /// P2, F48: a prune before any call of a compression leaves no hole.
+    #[test]
+    fn a_segment_that_is_pruned_while_it_is_compressed_does_not_come_back() {
+        let plain = archived();
+        compress(&plain).unwrap();
+        for op in 0..plain.ops() {
+            let disk = archived();
+            disk.before(OpMatch::nth(op), |disk| _ = prune(disk));
+            let compressed = compress(&disk);
+            disk.heal();
+            let found = Reader::options().disk(&disk).open(JOURNAL).unwrap().records::<u64>().map(|record| record.unwrap().value);
+            let found: Vec<u64> = found.collect();
+            assert!((1..=3).collect::<Vec<_>>().ends_with(&found) && !found.is_empty(), "{found:?} after op {op}: {compressed:?}");
+            assert!(prune(&disk).is_ok(), "op {op}");
+        }
+    }
 }

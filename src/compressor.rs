@@ -1,6 +1,6 @@
 //! Writes an archived segment compressed: zstd frames of whole lines, and the seek table behind them.
 //!
-//! A frame holds as many whole lines as fit into 4 MiB, or one longer line, so that a line is found without decompressing more than one frame, and
+//! A frame holds as many whole lines as fit into 4 MiB, or one longer line (of more than 64 MiB, which no record is by default, a part), so that a line is found without decompressing more than one frame, and
 //! a frame that is damaged takes no line of another one with it. Each frame carries the length of its content and a checksum.
 //!
 //! A crash at any moment leaves frames without a table: readable from the start to the cut, by this crate and by `zstd -d`. Nothing here syncs or
@@ -12,7 +12,7 @@ use zstd::{bulk, zstd_safe::CParameter};
 
 use crate::{
     format::{
-        COMPRESSED_FRAME_BYTES, LF,
+        COMPRESSED_FRAME_BYTES, LF, LINE_BYTES_MAX_DEFAULT,
         seek_table::{self, Entry},
     },
     sys::File,
@@ -20,6 +20,10 @@ use crate::{
 
 /// A good ratio at more than the speed of a disk.
 const LEVEL: i32 = 3;
+
+/// What has no LF for longer than this is divided: all of a frame is in memory, here and when it is read.
+#[allow(clippy::cast_possible_truncation, reason = "it is 64 MiB")]
+const LINE_MAX: usize = LINE_BYTES_MAX_DEFAULT as usize;
 
 /// Bytes are looked at in pieces of this size, whatever they come in.
 const PIECE_BYTES: usize = 64 << 10;
@@ -89,7 +93,8 @@ impl<'a> Compressor<'a> {
         let from = self.searched.max(COMPRESSED_FRAME_BYTES);
         let found = memchr::memchr(LF, self.pending.get(from..).unwrap_or_default());
         self.searched = self.pending.len();
-        found.map(|lf| from + lf + 1)
+        let end = found.map_or(self.pending.len(), |lf| from + lf + 1);
+        if end > LINE_MAX { Some(LINE_MAX) } else { found.map(|_| end) }
     }
 
     /// Makes a frame of the first `end` bytes of `pending`.
@@ -109,4 +114,32 @@ impl<'a> Compressor<'a> {
 
 fn too_large() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "a line or a segment is too large for a seek table")
+}
+
+#[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used, reason = "a test that fails should say where")]
+mod tests {
+    use super::*;
+    use crate::{sim::SimDisk, sys::Disk};
+
+    /// A segment with one enormous run of damage, without an LF, was taken into memory as a whole to be compressed.
+    #[test]
+    fn what_has_no_lf_is_compressed_in_parts() {
+        let disk = SimDisk::new();
+        disk.mkdir("/j").unwrap();
+        let file = Disk { sim: Some(disk.clone()) }.create_append("/j/s.zst".as_ref(), 0o600).unwrap();
+        let mut compressor = Compressor::new(&file).unwrap();
+        let piece = vec![0; 1 << 20];
+        for _ in 0..150 {
+            compressor.write(&piece).unwrap();
+            assert!(compressor.pending.len() <= LINE_MAX);
+        }
+        let len = compressor.finish().unwrap();
+        assert_eq!(file.size().unwrap(), len);
+        let content = crate::segment::content_of("/j/s.zst".as_ref(), file).unwrap();
+        assert_eq!(content.size().unwrap(), 150 << 20);
+        let mut last = [1];
+        assert_eq!(content.read_full_at(&mut last, (150 << 20) - 1).unwrap(), 1);
+        assert_eq!(last, [0]);
+    }
 }

@@ -49,10 +49,16 @@ const PAUSE_MAX: Duration = Duration::from_millis(5);
 ///
 /// The system has no lock with a time limit, so a limited wait asks again and again.
 pub(crate) fn acquire(file: &File, wait: LockWait) -> io::Result<bool> {
+    acquire_while(file, wait, || true)
+}
+
+/// The same, as long as the lock is still wanted: `false` too if it is not any more.
+pub(crate) fn acquire_while(file: &File, wait: LockWait, is_wanted: impl Fn() -> bool) -> io::Result<bool> {
     if seeded::bug("no-lock") || file.try_lock()? {
         return Ok(true);
     }
     let limit = match wait {
+        _ if !is_wanted() => return Ok(false),
         LockWait::Never => return Ok(false),
         LockWait::Forever => return file.lock().map(|()| true),
         LockWait::For(limit) => limit,
@@ -68,6 +74,9 @@ pub(crate) fn acquire(file: &File, wait: LockWait) -> io::Result<bool> {
         pause = (2 * pause).min(PAUSE_MAX);
         if file.try_lock()? {
             return Ok(true);
+        }
+        if !is_wanted() {
+            return Ok(false);
         }
     }
 }

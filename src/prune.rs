@@ -4,7 +4,7 @@
 //! active segment, one after the other, the oldest first:
 //!
 //! 0. the directory is synced, for the deletions of an earlier prune that may have crashed;
-//! 1. the segment's names are removed, of twins the compressed one first. Crash here: the segment is there still, or not;
+//! 1. the segment's own lock is taken, which keeps it from being compressed; and its names are removed, of twins the compressed one first. Crash here: the segment is there still, or not;
 //! 2. the directory is synced, before the next one is removed: so the journal never has a hole. Crash here: it begins with a later record.
 
 use std::{
@@ -17,10 +17,14 @@ use crate::{
     checkpoint::needed::{self, Needed},
     error::{Attempt, Error, ErrorKind, Result},
     format::{WINDOW_BYTES_DEFAULT, name::ArchivedName},
+    lock::{self, LockWait},
     segment::{Segment, Segments},
     snapshot,
-    sys::Disk,
+    sys::{Disk, File},
 };
+
+/// How long to wait for a segment that somebody has locked.
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// The consumers whose records are kept until they are acknowledged.
 #[non_exhaustive]
@@ -279,6 +283,7 @@ pub(crate) fn delete(segments: &Segments, pruned: &Pruned) -> Result<()> {
     segments.sync_dir().map_err(|error| Error::io(Attempt::Prune, segments.path(), error))?;
     for doomed in &pruned.segments {
         let failed = |error| Error::io(Attempt::Prune, &doomed.path, error);
+        let _locked = lock(segments, doomed)?;
         for compressed in [true, false] {
             let path = segments.path_of(ArchivedName { number: doomed.segment, compressed });
             match disk.remove_file(&path) {
@@ -291,4 +296,19 @@ pub(crate) fn delete(segments: &Segments, pruned: &Pruned) -> Result<()> {
         tracing::debug!(%path, segment = doomed.segment, bytes = doomed.bytes, first = doomed.first_seq, last = doomed.last_seq, "pruned a segment");
     }
     Ok(())
+}
+
+/// Takes the lock of a plain segment, which whoever compresses it holds: the compressed file must not come into its place after it was deleted.
+fn lock(segments: &Segments, doomed: &PrunedSegment) -> Result<Option<File>> {
+    let path = segments.path_of(ArchivedName { number: doomed.segment, compressed: false });
+    let failed = |error| Error::io(Attempt::Prune, &path, error);
+    let plain = match segments.disk().open_read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        plain => plain.map_err(failed)?,
+    };
+    // A writer that has not seen yet that the file was rotated holds it for a moment.
+    if lock::acquire(&plain, LockWait::For(LOCK_WAIT)).map_err(failed)? {
+        return Ok(Some(plain));
+    }
+    Err(Error::new(ErrorKind::Locked, Attempt::Prune).on(&path).detail("another process compresses it"))
 }

@@ -64,6 +64,11 @@ impl Stretch<'_> {
         self.first_in(self.start..self.end.min(self.start.saturating_add(within)), |_| true)
     }
 
+    /// The sealed line that starts at this byte.
+    pub(crate) fn sealed_at(&self, offset: u64) -> io::Result<Option<Sealed>> {
+        if offset >= self.end { Ok(None) } else { self.first_in(offset..offset.saturating_add(1), |_| true) }
+    }
+
     /// The last sealed line, if it is among the lines that start within so many bytes of the end, or is the last line of all.
     pub(crate) fn last_sealed(&self, within: u64) -> io::Result<Option<Sealed>> {
         let (boundary, tail) = self.tail()?;

@@ -266,6 +266,12 @@ impl Segments {
         let Some(last) = last else { return Ok(0) };
         let failed = |error| segment.failed(error);
         let lines = segment.stretch(LINE_BYTES_MAX_DEFAULT);
+        // The copy was taken from the first byte on, so the line is at the same place, whatever the lines before it are.
+        let same = lines.sealed_at(last.span.start).map_err(failed)?;
+        if let Some(same) = same.filter(|same| same.is(last.seal.seq, last.seal.crc)) {
+            return Ok(same.span.end);
+        }
+        // It is elsewhere if one of the two was repaired since.
         match lines.first_sealed(WINDOW_BYTES_DEFAULT).map_err(failed)? {
             Some(first) if first.seal.seq <= last.seal.seq => {}
             _ => return Ok(0),

@@ -30,9 +30,13 @@ fn open(disk: &SimDisk, records_max: usize) -> SharedWriter {
     options.open_shared(PATH).expect("the journal opens")
 }
 
-/// The records in the file: each is a number, on a sealed line.
+/// The records in the active segment: each is a number, on a sealed line.
 fn records(disk: &SimDisk) -> Vec<u64> {
-    let text = String::from_utf8(disk.read_file(PATH).unwrap()).unwrap();
+    records_in(disk, PATH)
+}
+
+fn records_in(disk: &SimDisk, path: &str) -> Vec<u64> {
+    let text = String::from_utf8(disk.read_file(path).unwrap()).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'), "torn: {text}");
     let record = |line: &str| line.strip_prefix("{\"_value\":").and_then(|rest| rest.split(',').next()).and_then(|digits| digits.parse().ok());
     text.lines().map(|line| record(line).unwrap_or_else(|| panic!("not sealed: {line}"))).collect()
@@ -203,6 +207,38 @@ fn an_abandoned_queue_is_drained() {
             let mut found = records(&disk);
             found.sort_unstable();
             assert_eq!(found, [0, 1, 2]);
+        },
+        TRIES,
+    );
+}
+
+/// F46: what was queued before a rotation is archived by it, and every record is in one segment.
+#[test]
+fn a_rotation_comes_between_two_groups() {
+    check_random(
+        || {
+            let disk = SimDisk::new();
+            let writer = open(&disk, 2);
+            let threads: Vec<_> = (0..3_u64)
+                .map(|thread| {
+                    let writer = writer.clone();
+                    thread::spawn(move || {
+                        let queued = writer.enqueue(&(10 * thread)).unwrap();
+                        let rotated = (thread > 0).then(|| writer.rotate().unwrap().segment);
+                        let next = writer.append(&(10 * thread + 1)).unwrap();
+                        let (first, next) = (queued.wait().unwrap().mark().start.segment, next.mark().start.segment);
+                        assert!(rotated.is_none_or(|rotated| first <= rotated) && first <= next, "{first} {rotated:?} {next}");
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            writer.close().unwrap();
+            let archived = (1..=2).map(|number| format!("/j/session.{number:06}.jsonl")).filter(|path| disk.read_file(path).is_some());
+            let found: Vec<u64> = archived.chain([PATH.to_owned()]).flat_map(|path| records_in(&disk, &path)).collect();
+            for thread in 0..3 {
+                let own: Vec<_> = found.iter().copied().filter(|record| record / 10 == thread).collect();
+                assert_eq!(own, [10 * thread, 10 * thread + 1], "{found:?}");
+            }
         },
         TRIES,
     );

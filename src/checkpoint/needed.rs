@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Checkpoint, Restored, identity, restore,
+    Checkpoint, Restored, assign, identity, restore,
     store::{self, ConsumerState},
 };
 use crate::{error::Result, position::Position, segment::Segments, sys::FileId};
@@ -57,7 +57,10 @@ pub(crate) fn needed(segments: &Segments, dir: &Path, line_bytes_max: u64) -> Re
 /// Nothing if the checkpoint is of another journal.
 fn needed_by(segments: &Segments, path: &Path, files: &[FileId], checkpoint: &Checkpoint, line_bytes_max: u64) -> Result<Option<Needed>> {
     let is_at_path = checkpoint.path() == Some(path);
-    if !is_at_path && !checkpoint.file().is_some_and(|file| files.contains(&file)) {
+    let has_inode = || checkpoint.file().is_some_and(|file| files.contains(&file));
+    // A consumer that is opened on this journal would go on here: it was moved to another file system, say.
+    let was_moved = || Ok(assign::assign(segments.disk(), &[checkpoint], &[segments.path().to_owned()], line_bytes_max)? == [Some(0)]);
+    if !is_at_path && !has_inode() && !was_moved()? {
         return Ok(None);
     }
     let restore::Restoration { segment, offset, restored } = restore::restore(segments, checkpoint, line_bytes_max)?;

@@ -119,7 +119,11 @@ pub(crate) fn parse_archived(journal: &OsStr, name: &OsStr) -> Option<ArchivedNa
     if digits.len() < SEGMENT_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let number = std::str::from_utf8(digits).ok()?.parse().ok().filter(|number| *number > 0)?;
+    // A number has one name, or the name could not be told from it; and there is always a next one, for the active segment.
+    if digits.len() > SEGMENT_DIGITS && digits.starts_with(b"0") {
+        return None;
+    }
+    let number = std::str::from_utf8(digits).ok()?.parse().ok().filter(|number| (1..u64::MAX).contains(number))?;
     Some(ArchivedName { number, compressed })
 }
 
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn archived_names_are_read_back_as_written() {
         for journal in ["a.jsonl", "a.b.ndjson", "plain", ".hidden.jsonl"].map(OsStr::new) {
-            for number in [1, 999_999, 1_000_000, u64::MAX] {
+            for number in [1, 999_999, 1_000_000, u64::MAX - 1] {
                 let name = archived(journal, number);
                 assert_eq!(parse_archived(journal, &name), Some(ArchivedName { number, compressed: false }), "{name:?}");
             }
@@ -161,6 +165,8 @@ mod tests {
             "t.000001.jsonl",
             "s.000001.json",
             "s.99999999999999999999999.jsonl",
+            "s.18446744073709551615.jsonl",
+            "s.0000001.jsonl",
         ] {
             assert_eq!(parse_archived(journal, OsStr::new(name)), None, "{name}");
         }

@@ -127,8 +127,10 @@ impl Writer {
         self.check_poison(attempt)?;
         match self.scope {
             Lock::PerAppend => {
-                self.active.lock(self.wait, attempt)?;
-                let named = self.follow_path();
+                let named = match self.active.lock_while_named(self.wait, attempt)? {
+                    true => self.follow_path(),
+                    false => self.move_on(),
+                };
                 if named.is_err() {
                     self.release();
                 }
@@ -157,10 +159,17 @@ impl Writer {
             // What was begun when the file was opened, and failed, is begun again.
             return if self.is_taken_up { Ok(()) } else { self.take_up() };
         }
+        self.move_on()
+    }
+
+    /// Goes on in the file that the path names now.
+    fn move_on(&mut self) -> Result<()> {
         tracing::info!(path = %self.path().display(), "another file stands in this one's place; going on in it");
         if self.is_dirty {
             self.sync_now()?;
         }
+        // Nobody appends to the old file any more. Who prunes it needs its lock, and holds the one that is waited for next.
+        self.release();
         self.attach()
     }
 

@@ -117,7 +117,8 @@ impl Writer {
     /// # Errors
     ///
     /// If a checkpoint directory cannot be read, with nothing deleted; [`NotSealed`](crate::ErrorKind::NotSealed) for a rule that counts numbers, of a plain
-    /// journal. If a deletion fails, the segments before it are deleted.
+    /// journal. If a deletion fails, or a
+    /// segment is being compressed, the segments before it are deleted.
     pub fn prune(&mut self, keep: &Keep) -> Result<Pruned> {
         let _held_off = self.hold_off_snapshots();
         self.begin(Attempt::Prune, true)?;
@@ -155,7 +156,7 @@ impl Writer {
             self.active.refuse_second_name(Attempt::Archive)?;
             refuse_strangers(Attempt::Archive, &self.active, false)?;
             archive::check_space(&self.active, &cut)?;
-            self.sync_all(Attempt::Archive)?;
+            self.sync_all()?;
             self.is_taken_up = false;
             let segment = archive::copy_out(&self.active, &cut, segment)?;
             self.swap_in_rest(&cut)?;
@@ -173,7 +174,7 @@ impl Writer {
             return Ok(0);
         }
         refuse_strangers(Attempt::Archive, &self.active, false)?;
-        self.sync_all(Attempt::Archive)?;
+        self.sync_all()?;
         // Whoever copied the duplicates may have died before the name of the archived segment was durable.
         self.active.sync_dir()?;
         self.swap_in_rest(&Cut { start, at: start, end })?;
@@ -218,7 +219,7 @@ impl Writer {
     fn archive_active(&mut self) -> Result<Rotated> {
         self.active.refuse_second_name(Attempt::Rotate)?;
         self.shed_duplicates()?;
-        self.sync_all(Attempt::Rotate)?;
+        self.sync_all()?;
         let segments = Segments::beside(&self.active)?;
         let failed = |error| Error::io(Attempt::Rotate, self.path(), error);
         let origin = segments.active_origin();
@@ -245,12 +246,15 @@ impl Writer {
         Ok(Rotated { archived: Some(archived), ..rotated })
     }
 
-    /// Syncs what is in the file, whoever wrote it.
-    fn sync_all(&mut self, attempt: Attempt) -> Result<()> {
-        if self.is_dirty {
-            return self.sync_now();
-        }
-        self.active.file.sync_data().map_err(|error| Error::io(attempt, self.path(), error))
+    /// Syncs what is in the file, whoever wrote it. A failure poisons the writer, since a second sync could say yes without the bytes.
+    fn sync_all(&mut self) -> Result<()> {
+        let is_ours = self.is_dirty;
+        self.sync_now().inspect_err(|_| {
+            if !is_ours {
+                // Nothing says since when those of others are not durable, so all of them are proved when the writer is reopened.
+                self.synced = 0;
+            }
+        })
     }
 }
 

@@ -135,9 +135,8 @@ pub(super) fn open_locked(options: &Options, path: &Path, wait: LockWait) -> Res
         };
         // Somebody else created it in between.
         let Some(active) = opened else { continue };
-        active.lock(wait, Attempt::OpenToAppend)?;
         // Between opening and locking, a repair or a rotation may have put another file in this one's place.
-        if active.is_named()? {
+        if active.lock_while_named(wait, Attempt::OpenToAppend)? && active.is_named()? {
             clear_leftovers(&active)?;
             return Ok(active);
         }

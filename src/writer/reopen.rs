@@ -9,14 +9,18 @@
 //!
 //! A crash at any step leaves the same bytes in the same places, durable or not.
 
-use std::{ops::Range, path::Path};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use super::{Form, Writer};
 use crate::{
     error::{Attempt, Error, ErrorKind, Result},
-    format::LF,
+    format::{LF, name::ArchivedName},
     judge::Found,
     scan::{Scanner, Span},
+    segment::Segments,
     sys::{File, uninterrupted},
 };
 
@@ -111,7 +115,8 @@ impl Writer {
         if self.form == Form::Plain {
             return Err(refused("plain lines carry no proof; compare what is there with what was appended, then open a new writer").at(self.synced));
         }
-        let again = self.active.place.disk.open_rewrite(&self.active.place.at_home(self.path())).map_err(failed)?;
+        let path = self.path_by_now()?;
+        let again = self.active.place.disk.open_rewrite(&path).map_err(failed)?;
         if again.id().map_err(failed)? != self.active.id {
             return Err(refused("another file stands in its place, so the lines cannot be written again").at(self.synced));
         }
@@ -127,6 +132,17 @@ impl Writer {
         self.unproved.clear();
         self.is_dirty = false;
         Ok(())
+    }
+
+    /// The path of the writer's file: the journal's, or that of an archived segment if somebody has rotated it.
+    fn path_by_now(&self) -> Result<PathBuf> {
+        let path = self.active.place.at_home(self.path()).into_owned();
+        if self.active.is_named()? {
+            return Ok(path);
+        }
+        let segments = Segments::open(&self.active.place.disk, &path, true).map_err(|error| error.attempting(Attempt::Reopen))?;
+        let archived = segments.number_of(self.active.id)?.map(|number| segments.path_of(ArchivedName { number, compressed: false }));
+        Ok(archived.unwrap_or(path))
     }
 
     /// Proves every line since the last good sync by its seal, and the writer's own by their places and CRCs too; and does something with each.

@@ -147,6 +147,34 @@ fn duplicates_that_a_crash_left_are_skipped_and_removed_by_the_next_try() {
     }
 }
 
+/// After a crash inside `archive`, records were read twice if their numbers did not rise, or if more than a window of plain lines stood before the
+/// first sealed one.
+///
+/// S3-07: whatever the lines are, those in both segments are read once.
+#[test]
+fn duplicates_are_told_whatever_lines_they_are() {
+    let lines = |numbers: std::ops::RangeInclusive<u64>| {
+        let journal = TestJournal::missing();
+        let mut writer = journal.open();
+        numbers.for_each(|n| _ = writer.append(&n).unwrap());
+        journal.bytes()
+    };
+    let put_together = [lines(1..=3), lines(11..=14)].concat();
+    let adopted = [b"{\"plain\":true}\n".repeat(100_000), lines(1..=10)].concat();
+    for bytes in [put_together, adopted] {
+        let journal = TestJournal::with_bytes(&bytes);
+        let count = || Reader::open(&journal.path).unwrap().records::<serde_json::Value>().map(Result::unwrap).count();
+        let all = count();
+        let archived = journal.open().archive(Before::Last(2)).unwrap();
+        assert!(archived.archived.is_some() && count() == all);
+        fs::write(&journal.path, &bytes).unwrap();
+        assert_eq!(count(), all, "as a crash before the swap leaves it");
+        let again = journal.open().archive(Before::Last(2)).unwrap();
+        assert_eq!((again.duplicate_bytes, again.bytes), (archived.bytes, 0));
+        assert_eq!(count(), all);
+    }
+}
+
 /// S3-03, S3-14: appends of the next iteration go on while the one before is archived, in two journals at once.
 #[test]
 fn what_is_appended_meanwhile_is_neither_moved_nor_lost() {

@@ -1,8 +1,8 @@
 //! Compressing archived segments: nothing that is read changes, and the plain file goes last.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
-use untorn::{Before, ErrorKind, Mark, Reader, Start};
+use untorn::{Before, ErrorKind, Lock, LockWait, Mark, Reader, Snapshot, Start};
 
 use crate::support::TestJournal;
 
@@ -98,4 +98,34 @@ fn a_segment_that_a_stranger_writes_is_not_compressed() {
     drop(stranger);
     assert_eq!(untorn::compress_archived(&journal.path).unwrap().len(), 3);
     assert!(marks(&journal) == before);
+}
+
+/// A snapshot could not be saved, nor a checkpoint, once the segment with the record that it covers was compressed.
+#[test]
+fn a_snapshot_covers_a_record_in_a_compressed_segment() {
+    let journal = TestJournal::missing();
+    let mut writer = journal.open();
+    let through = writer.append(&1).unwrap().mark();
+    writer.rotate().unwrap();
+    untorn::compress_archived(&journal.path).unwrap();
+    let mut snapshot = Snapshot::<u64>::open(journal.dir().join("sum.snapshot"), &journal.path).unwrap();
+    snapshot.save(&1, through).unwrap();
+    let restored = snapshot.restore().unwrap().unwrap();
+    assert!(restored.is_proved && restored.state == 1);
+}
+
+/// A writer that had not seen a rotation yet could not append while the archived segment was compressed: it waited for the lock of that one.
+#[test]
+fn a_writer_that_was_idle_appends_while_its_old_segment_is_compressed() {
+    for wait in [LockWait::Never, LockWait::For(Duration::from_secs(10)), LockWait::Forever] {
+        let journal = TestJournal::missing();
+        let mut idle = journal.open_with(|options| _ = options.lock(Lock::PerAppend, wait));
+        idle.append(&1).unwrap();
+        journal.open().rotate().unwrap();
+        let compressing = fs::File::open(segment(&journal, 1, "")).unwrap();
+        fs2::FileExt::lock_exclusive(&compressing).unwrap();
+        let appended = idle.append(&2).unwrap();
+        assert_eq!((appended.seq(), appended.mark().start.segment), (Some(2), 2));
+        assert_eq!(marks(&journal).len(), 2);
+    }
 }

@@ -110,6 +110,35 @@ fn what_a_consumer_has_not_acknowledged_stays() {
     }
 }
 
+/// After a journal was moved to another file system, a prune deleted records that a consumer had not acknowledged.
+///
+/// S3-13: a consumer that would go on in the moved journal keeps what it needs there.
+#[test]
+fn what_a_consumer_has_not_acknowledged_stays_in_a_moved_journal() {
+    let (journal, writer) = segmented(6);
+    drop(writer);
+    let checkpoints = journal.dir().join("checkpoints");
+    let mut consumer = Consumer::options("indexer", &checkpoints).file(&journal.path).open().unwrap();
+    loop {
+        if let Delivery::Record(_, _, ticket) = consumer.next(Duration::from_secs(10)).unwrap().unwrap() {
+            ticket.ack();
+            break;
+        }
+    }
+    consumer.close().unwrap();
+    let moved = TestJournal::missing();
+    for file in fs::read_dir(journal.dir()).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+        fs::copy(file.path(), moved.dir().join(file.file_name())).unwrap();
+    }
+    let keep = Keep::new(Consumers::In(vec![checkpoints])).records(0).dry_run();
+    // A copy is none of the consumer's.
+    assert_eq!(untorn::prune(&moved.path, &keep).unwrap().held_by, None);
+    fs::remove_file(&journal.path).unwrap();
+    (1..=5).for_each(|n| fs::remove_file(journal.dir().join(format!("j.{n:06}.jsonl"))).unwrap());
+    let pruned = untorn::prune(&moved.path, &keep).unwrap();
+    assert_eq!((pruned.held_by.as_deref(), pruned.segments.len()), (Some("indexer"), 0));
+}
+
 /// S3-13: what a snapshot does not cover stays, and what only the newer of two covers.
 #[test]
 fn what_a_snapshot_does_not_cover_stays() {

@@ -207,6 +207,19 @@ fn a_name_that_is_taken_is_never_replaced() {
     assert_eq!(values(&journal), [1, 2, 3, 4]);
 }
 
+/// A stray file with a number of seven digits that begins with 0 made the journal unreadable, and one with the largest number hid what it had.
+#[test]
+fn a_name_that_is_not_quite_a_segments_is_none() {
+    let journal = TestJournal::missing();
+    append(&mut journal.open(), [1]);
+    for name in ["j.0000001.jsonl", "j.18446744073709551615.jsonl"] {
+        fs::write(journal.dir().join(name), "5\n").unwrap();
+    }
+    journal.open().rotate().unwrap();
+    append(&mut journal.open(), [2]);
+    assert_eq!(values(&journal), [1, 2]);
+}
+
 /// Whoever writes without the lock goes on in the file that he has open, and what he writes is read.
 #[test]
 fn what_a_stranger_appends_to_an_archived_segment_is_read() {
@@ -322,7 +335,7 @@ fn a_journal_that_is_not_created_yet_is_not_made_by_a_shared_writer_either() {
 
 #[cfg(feature = "sim")]
 mod sim {
-    use untorn::sim::SimDisk;
+    use untorn::sim::{Fault, How, OpKind, OpMatch, SimDisk};
 
     use super::*;
 
@@ -342,5 +355,57 @@ mod sim {
         let image = disk.crash_now();
         let records = Reader::options().disk(&image).open("j.jsonl").unwrap().records::<u64>();
         assert_eq!(records.map(|record| record.unwrap().value).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    fn open(disk: &SimDisk, durability: Durability) -> Writer {
+        let mut options = Writer::options();
+        options.durability(durability).disk(disk).open("j.jsonl").unwrap()
+    }
+
+    fn fail_next_sync(disk: &SimDisk) {
+        let syncs = disk.log().iter().filter(|op| op.kind == OpKind::SyncData).count();
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, syncs), how: How::SyncFailsAndDrops(5) });
+    }
+
+    fn after_a_power_cut(disk: &SimDisk) -> Vec<u64> {
+        let image = disk.crash_now();
+        let records = Reader::options().disk(&image).open("j.jsonl").unwrap().records::<u64>();
+        records.map(|record| record.unwrap().value).collect()
+    }
+
+    /// A second try said that a segment was durable, although the sync of the first one had failed and the records of another writer were lost.
+    ///
+    /// F45: a failed sync is never tried again before the records were proved.
+    #[test]
+    fn a_rotation_whose_sync_fails_does_not_succeed_the_next_time() {
+        let disk = SimDisk::new();
+        let mut other = open(&disk, Durability::Os);
+        append(&mut other, [1]);
+        let mut writer = open(&disk, Durability::Os);
+        append(&mut other, [2]);
+        fail_next_sync(&disk);
+        assert_eq!(writer.rotate().unwrap_err().kind(), ErrorKind::Poisoned);
+        assert_eq!(writer.rotate().unwrap_err().kind(), ErrorKind::Poisoned);
+        writer.reopen().unwrap();
+        writer.rotate().unwrap();
+        append(&mut writer, [3]);
+        writer.sync().unwrap();
+        assert_eq!(after_a_power_cut(&disk), [1, 2, 3]);
+    }
+
+    /// A writer whose sync failed could never be reopened if another one rotated the file before.
+    #[test]
+    fn a_writer_whose_sync_failed_is_reopened_after_somebody_else_rotated() {
+        let disk = SimDisk::new();
+        let mut writer = open(&disk, Durability::Sync);
+        append(&mut writer, [1]);
+        fail_next_sync(&disk);
+        assert_eq!(writer.append(&2).unwrap_err().kind(), ErrorKind::DurabilityUnknown);
+        let mut other = open(&disk, Durability::Sync);
+        other.rotate().unwrap();
+        append(&mut other, [3]);
+        writer.reopen().unwrap();
+        append(&mut writer, [4]);
+        assert_eq!(after_a_power_cut(&disk), [1, 2, 3, 4]);
     }
 }

@@ -122,8 +122,9 @@ impl Content {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Of the compressed file: its content is as durable as that.
     pub(super) fn sync_data(&self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+        self.file.sync_data()
     }
 
     pub(super) fn forget_cache(&self, _: u64) {}
