@@ -164,10 +164,11 @@ impl<'a> Search<'a> {
     fn whole_records_of(&mut self, mut start: usize, text: &[u8]) {
         let mut rest = text;
         while self.torn.is_none() && !rest.is_empty() {
+            // A seal is told by the whole line, so the record is judged as it will stand on a line of its own.
+            let indent = rest.iter().take_while(|byte| seal::is_space(**byte)).count();
             match json::first_value(rest).map(|(valid, len)| (valid.kind, rest.split_at(len))) {
-                Ok((kind, (value, behind))) if is_record(kind, value, behind) => {
+                Ok((kind, (value, behind))) if is_record(kind, value.get(indent..).unwrap_or_default(), behind) => {
                     let end = start + value.len();
-                    let indent = value.iter().take_while(|byte| seal::is_space(**byte)).count();
                     self.keep(Salvaged { range: start + indent..end, seq: None });
                     (start, rest) = (end, behind);
                 }

@@ -324,6 +324,17 @@ fn patchwork() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|pieces| pieces.concat())
 }
 
+/// A repair salvaged a record with a damaged seal when white space stood before it, and the next repair had to take it out.
+#[test]
+fn white_space_hides_no_damaged_seal() {
+    for space in ["", " ", "\r\r", "\t \r"] {
+        for damaged in ["{\"n\":1,\"_seq\":-1,\"_crc\":\"286437d1\"}", "{\"n\":1,\"_seq\":7,\"_crc\":\"286437d1\"}"] {
+            let line = format!("{{\"n\":0}}{space}{damaged}");
+            assert_eq!(texts(line.as_bytes()), [b"{\"n\":0}"], "{line:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
 

@@ -192,6 +192,10 @@ fn an_end_that_is_being_written_is_no_damage() {
         fs2::FileExt::lock_exclusive(&file).unwrap();
         let ran = run(untorn().args(arguments).arg(place.path()), b"");
         assert_eq!((ran.code, &*ran.stdout, &*ran.stderr), (Some(0), &b"{\"n\":1}\n"[..], ""), "a writer is at work");
+        // `stat` told a torn tail and damage, and failed, whenever a writer was in the middle of a record.
+        let ran = run(untorn().arg("stat").arg(place.path()), b"");
+        assert_eq!((ran.code, ran.stderr.contains("damaged")), (Some(0), false), "{}", ran.stderr);
+        assert!(ran.stderr.contains("a writer is at work"), "{}", ran.stderr);
         fs2::FileExt::unlock(&file).unwrap();
     }
 }

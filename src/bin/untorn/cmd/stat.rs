@@ -114,6 +114,8 @@ enum Tail {
     Torn,
     /// The end of a batch is missing.
     OpenBatch,
+    /// Somebody is writing there, so what is unfinished is no damage.
+    InFlight,
 }
 
 impl Stat {
@@ -123,12 +125,18 @@ impl Stat {
         let total = fs::metadata(source.path()).map_or(0, |found| found.len());
         let mut progress = Progress::of(source.name(source.path()));
         let mut done = 0;
+        // Lines and bytes at the end that are torn, or only not finished yet.
+        let mut unfinished = (0, 0);
         while let Some(mut line) = reader.next_line()? {
             let mark = line.mark();
             done += mark.end.offset - mark.start.offset;
             progress.at(done.min(total), total);
             stat.enter(line.path());
             stat.reach(mark.end.offset);
+            unfinished = match line.verdict() {
+                Verdict::Torn => (unfinished.0 + 1, unfinished.1 + line.bytes().len() as u64),
+                _ => (0, 0),
+            };
             match line.verdict() {
                 Verdict::Sealed | Verdict::Plain => {
                     // Its mark ends behind its LF, its bytes in front of it.
@@ -145,6 +153,12 @@ impl Stat {
         (stat.damaged_lines, stat.damaged_bytes) = (damage.lines(), damage.bytes());
         if damage.count(Code::TornTail) > 0 {
             stat.tail = Tail::Torn;
+        }
+        if unfinished.0 > 0 && reader.is_live()? {
+            stat.tail = Tail::InFlight;
+            stat.damaged_lines = stat.damaged_lines.saturating_sub(unfinished.0);
+            // The lines of an open batch have their LFs beside their bytes.
+            stat.damaged_bytes = if stat.damaged_lines == 0 { 0 } else { stat.damaged_bytes.saturating_sub(unfinished.1) };
         }
         if let Source::Named(_) = source
             && source.path().exists()
@@ -228,6 +242,7 @@ impl Stat {
             Tail::Unterminated => notable("the last record lacks its LF"),
             Tail::Torn => bad("torn"),
             Tail::OpenBatch => bad("the end of a batch is missing"),
+            Tail::InFlight => notable("a writer is at work"),
         };
         let holder = self.holder.as_ref().map(|holder| format!("; locked by {}", Shown(holder))).unwrap_or_default();
         say::lines(format_args!("  tail       {tail}{holder}"));
