@@ -9,7 +9,8 @@
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use super::{
 use crate::follow::notice::Notice;
 use crate::{
     checkpoint::{
-        Checkpoint, Restored, SourceState, assign, identity,
+        Checkpoint, Identity, Restored, SourceState, assign, identity,
         store::{Store, Stored},
     },
     error::Result,
@@ -44,6 +45,10 @@ const LOOKS_BETWEEN: usize = 4;
 
 /// So many parked sources are looked at in one pass. `ConsumerOptions::poll_every` says what that means.
 const LOOKS_MAX: usize = 200;
+
+/// So many sources are synced by each thread, and by so many threads besides this one.
+const SYNCS_EACH: usize = 16;
+const HELPERS_MAX: usize = 15;
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -318,23 +323,17 @@ impl Core {
     pub(super) fn save(&mut self) -> Result<()> {
         self.due = Instant::now() + self.options.save_every;
         let mut failed = None;
-        let mut next: Vec<Option<(SourceState, Acknowledged)>> = Vec::new();
-        for (at, (tap, saved)) in self.taps.iter_mut().zip(&self.states).enumerate() {
-            let acknowledged = self.ledger.acknowledged(at);
-            if acknowledged == saved.acknowledged {
-                next.push(None);
-                continue;
-            }
-            // Crash here: the records are durable, the checkpoint is the old one. They come again.
-            match tap.secure(&self.options.disk, &self.names, acknowledged.watermark.as_ref()) {
-                Ok(identity) => {
+        let mut next: Vec<Option<(SourceState, Acknowledged)>> = self.states.iter().map(|_| None).collect();
+        // Crash here: the records are durable, the checkpoint is the old one. They come again.
+        for (at, acknowledged, secured) in self.secure() {
+            match (secured, next.get_mut(at)) {
+                (Ok(identity), Some(next)) => {
                     let checkpoint = Checkpoint::of(&identity, acknowledged.watermark, acknowledged.generation);
-                    let state = SourceState::new(checkpoint, acknowledged.rejected);
-                    next.push(Some((state, acknowledged)));
+                    *next = Some((SourceState::new(checkpoint, acknowledged.rejected), acknowledged));
                 }
-                Err(error) => {
+                (Ok(_), None) => {}
+                (Err(error), _) => {
                     failed.get_or_insert(error);
-                    next.push(None);
                 }
             }
         }
@@ -361,6 +360,35 @@ impl Core {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Makes durable what was read of each source that is acknowledged further than it was saved.
+    ///
+    /// Of many, several are synced at a time: the disk does in one go what it would else do for each.
+    fn secure(&mut self) -> Vec<(usize, Acknowledged, Result<Identity>)> {
+        let ledger = &self.ledger;
+        let changed: Vec<(usize, &mut Tap, Acknowledged)> = (self.taps.iter_mut().zip(&self.states).enumerate())
+            .filter_map(|(at, (tap, saved))| {
+                let acknowledged = ledger.acknowledged(at);
+                (acknowledged != saved.acknowledged).then_some((at, tap, acknowledged))
+            })
+            .collect();
+        let (disk, names) = (&self.options.disk, &self.names);
+        let helpers = if disk.is_real() { (changed.len() / SYNCS_EACH).min(HELPERS_MAX) } else { 0 };
+        let (queue, secured) = (Mutex::new(changed.into_iter()), Mutex::new(Vec::new()));
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some((at, tap, acknowledged)) = next() {
+                let done = tap.secure(disk, names, acknowledged.watermark.as_ref());
+                secured.lock().unwrap_or_else(PoisonError::into_inner).push((at, acknowledged, done));
+            }
+        };
+        thread::scope(|scope| {
+            // Without a helper it takes longer, and that is all.
+            (0..helpers).for_each(|_| drop(thread::Builder::new().spawn_scoped(scope, work)));
+            work();
+        });
+        secured.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn poll_every(&self) -> Duration {
