@@ -6,7 +6,12 @@ use super::{
     Checkpoint, Restored, assign, identity, restore,
     store::{self, ConsumerState},
 };
-use crate::{error::Result, position::Position, segment::Segments, sys::FileId};
+use crate::{
+    error::Result,
+    position::Position,
+    segment::Segments,
+    sys::{FileId, names::Names},
+};
 
 /// What one consumer still needs of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +64,12 @@ fn needed_by(segments: &Segments, path: &Path, files: &[FileId], checkpoint: &Ch
     let is_at_path = checkpoint.path() == Some(path);
     let has_inode = || checkpoint.file().is_some_and(|file| files.contains(&file));
     // A consumer that is opened on this journal would go on here: it was moved to another file system, say.
-    let was_moved = || Ok(assign::assign(segments.disk(), &[checkpoint], &[segments.path().to_owned()], line_bytes_max)? == [Some(0)]);
+    let journals = [segments.path().to_owned()];
+    let was_moved = || -> Result<bool> {
+        // That the record cannot be looked for is an error here, and keeps everything.
+        let may_be = checkpoint.mark().is_none() || restore::is_proved(segments, checkpoint, line_bytes_max)?;
+        Ok(may_be && assign::assign(segments.disk(), &Names::default(), &[checkpoint], &journals, line_bytes_max) == [Some(0)])
+    };
     if !is_at_path && !has_inode() && !was_moved()? {
         return Ok(None);
     }

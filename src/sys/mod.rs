@@ -155,7 +155,6 @@ macro_rules! on_file {
 
 impl Disk {
     /// Whether what happens on it is known to the system.
-    #[cfg(feature = "notify")]
     pub(crate) fn is_real(&self) -> bool {
         on_disk!(self, true, _sim => false)
     }

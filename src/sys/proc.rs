@@ -25,10 +25,17 @@ pub(super) fn show_presence(file: &fs::File) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4242 fd:00:131 0 EOF`. See proc_locks(5).
+/// The list changes while it is read, and then a lock may be missing from it: so often it is read again.
+const LOCKS_READ: usize = 3;
+
+/// Who holds the exclusive lock of a file, where the system tells.
 pub(super) fn lock_holder(id: FileId) -> Option<Process> {
-    let locks = fs::read_to_string("/proc/locks").ok()?;
     let shown = shown(id);
+    (0..LOCKS_READ).find_map(|_| holder_among(&fs::read_to_string("/proc/locks").ok()?, &shown))
+}
+
+/// Reads `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 4242 fd:00:131 0 EOF`. See proc_locks(5).
+fn holder_among(locks: &str, shown: &[FileId]) -> Option<Process> {
     locks.lines().find_map(|lock| {
         let mut words = lock.split_ascii_whitespace().skip(1);
         let (kind, _, mode, pid, file) = (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
