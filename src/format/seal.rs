@@ -363,7 +363,7 @@ mod tests {
             for byte in 0..=u8::MAX {
                 let mut digits = *b"00000000";
                 digits[place] = byte;
-                let worth = HEX.iter().position(|digit| *digit == byte).map(|worth| (worth as u32) << (4 * (CRC_HEX_DIGITS - 1 - place)));
+                let worth = (0u32..).zip(HEX).find(|(_, digit)| **digit == byte).map(|(worth, _)| worth << (4 * (CRC_HEX_DIGITS - 1 - place)));
                 assert_eq!(parse_hex(&digits), worth, "byte {byte:#x} at {place}");
             }
         }
