@@ -36,7 +36,7 @@ pub trait Log: Sync {
 
     /// Appends records so that all are on the disk when this returns.
     fn append_batch(&self, _first: u64, _records: &[&Message]) {
-        unimplemented!("it has no batches")
+        unreachable!("it has no batches, and is not asked for any")
     }
 
     /// Waits for what is on its way; nothing is appended after that.
