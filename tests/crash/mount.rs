@@ -4,9 +4,15 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
+
+/// How long to wait until nobody uses what is to be unmounted.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A mounted file system.
 pub(crate) struct Mount {
@@ -51,7 +57,10 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         let umount = |how: &[&str]| run(Command::new("umount").args(how).arg(self.path()));
-        if let Err(why) = umount(&[]).or_else(|_| umount(&["--lazy"])) {
+        // A process that another test starts has our descriptors until it executes its program. Were the image let go only then, the next mount of it
+        // would be of the same file system, which was shut down.
+        let busy = (0..TRIES).find_map(|_| umount(&[]).map_err(|_| thread::sleep(PAUSE)).ok());
+        if let Err(why) = busy.map_or_else(|| umount(&["--lazy"]), Ok) {
             println!("still mounted: {}: {why}", self.path().display());
         }
     }
