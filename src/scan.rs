@@ -81,6 +81,13 @@ impl Scanner {
         self.offset = boundary;
     }
 
+    /// Drops bytes that were read of a line whose LF was not: the file may have been cut since, and hold others in their place.
+    pub(crate) fn forget_unfinished(&mut self) {
+        if memchr::memchr(LF, self.buffer.get(self.kept.clone()).unwrap_or_default()).is_none() {
+            self.kept = self.kept.start..self.kept.start;
+        }
+    }
+
     /// The bytes of the line given out last, without LF; none if it was too long.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.line.clone()).unwrap_or_default()

@@ -272,11 +272,16 @@ impl Core {
                 Delivery::Restored(source, restored)
             }
             Tapped::Reset(event) => {
+                let acknowledged = self.ledger.acknowledged(at).watermark;
+                self.open -= usize::from(tap.is_open());
+                tap.begin_again(acknowledged);
                 self.ledger.reset(at);
-                match event {
-                    Some(event) => Delivery::Event(source, event),
-                    None => return Ok(Stepped::Busy),
-                }
+                Delivery::Event(source, event)
+            }
+            Tapped::Again(acknowledged) => {
+                self.ledger.go_on_from(at, acknowledged);
+                self.turns.had_something();
+                return Ok(Stepped::Busy);
             }
             Tapped::Busy => {
                 self.turns.had_something();

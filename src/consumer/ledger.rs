@@ -120,7 +120,7 @@ impl Ledger {
         }
     }
 
-    /// Begins a new generation: nothing of the source is acknowledged, and earlier tickets count for nothing.
+    /// Begins a new generation, in which earlier tickets count for nothing; what is acknowledged is not known until [`go_on_from`](Ledger::go_on_from).
     pub(super) fn reset(&self, source: usize) {
         let mut books = self.books();
         let Some(book) = books.sources.get_mut(source) else { return };
@@ -128,6 +128,13 @@ impl Ledger {
         *book = Book { generation: book.generation.saturating_add(1), rejected: book.rejected, next: book.next, ..Book::default() };
         books.records -= forgotten.len();
         books.bytes -= forgotten.values().map(|entry| entry.bytes).sum::<usize>();
+    }
+
+    /// After a reset: what is acknowledged all the same, since its records are still there.
+    pub(super) fn go_on_from(&self, source: usize, acknowledged: Option<Mark>) {
+        if let Some(book) = self.books().sources.get_mut(source) {
+            book.last = acknowledged;
+        }
     }
 
     /// Enters a record that is delivered for the first time.

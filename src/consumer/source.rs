@@ -41,6 +41,8 @@ pub(super) struct Tap {
     left: Vec<Arc<File>>,
     /// What failed last, so that what goes on failing is told once.
     failed: Option<String>,
+    /// What was read may be gone; the event that tells of it comes next.
+    is_reset: bool,
     /// Why it is not known whether what was read is durable.
     distrusted: Option<Error>,
     /// The file that held the watermark when it was last saved, or where reading began.
@@ -53,6 +55,8 @@ enum Stage {
     /// Not opened yet. With what was saved of it.
     Fresh(Option<Checkpoint>),
     Followed(Box<Pursuit>),
+    /// To be opened behind what is acknowledged, if that is still there.
+    Again(Option<Mark>),
     Parked(Parked),
     /// There is no such file any more, and from where to read if it comes back.
     Gone(Trace),
@@ -72,8 +76,10 @@ pub(super) enum Tapped {
     Followed(Followed),
     /// It was opened for the first time, and this is where it goes on. What is acknowledged of it is this, in a new generation or not.
     Begun(Restored, Option<Mark>, bool),
-    /// It begins anew: earlier tickets count for nothing.
-    Reset(Option<FollowEvent>),
+    /// Earlier tickets count for nothing, and it is to begin again behind what is acknowledged: see [`Tap::begin_again`].
+    Reset(FollowEvent),
+    /// It has begun again. What is acknowledged of it is this.
+    Again(Option<Mark>),
     Busy,
     Idle,
 }
@@ -81,7 +87,17 @@ pub(super) enum Tapped {
 impl Tap {
     pub(super) fn new(source: Source, saved: Option<Checkpoint>, line_bytes_max: u64) -> Tap {
         let path = source.path().to_owned();
-        Tap { source, path, stage: Stage::Fresh(saved), left: Vec::new(), failed: None, distrusted: None, identity: None, line_bytes_max }
+        Tap {
+            source,
+            path,
+            stage: Stage::Fresh(saved),
+            left: Vec::new(),
+            failed: None,
+            is_reset: false,
+            distrusted: None,
+            identity: None,
+            line_bytes_max,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -112,18 +128,22 @@ impl Tap {
                 let step = pursuit.step()?;
                 self.failed = None;
                 let is_left = !Arc::ptr_eq(&file, &pursuit.segment().file);
-                let is_reset = pursuit.resets() != resets;
+                self.is_reset |= pursuit.resets() != resets;
                 if is_left {
                     self.leave(file);
                 }
                 Ok(match step {
-                    Step::Given(Followed::Event(event)) if is_reset => Tapped::Reset(Some(event)),
+                    Step::Given(Followed::Event(event)) if std::mem::take(&mut self.is_reset) => Tapped::Reset(event),
                     // The event follows.
-                    _ if is_reset => Tapped::Reset(None),
+                    _ if self.is_reset => Tapped::Busy,
                     Step::Given(followed) => Tapped::Followed(followed),
                     Step::Busy => Tapped::Busy,
                     Step::Idle => Tapped::Idle,
                 })
+            }
+            Stage::Again(acknowledged) => {
+                let acknowledged = *acknowledged;
+                self.open_again(disk, names, acknowledged)
             }
             Stage::Parked(parked) => {
                 if look(disk, &self.path)? == parked.looked {
@@ -172,7 +192,7 @@ impl Tap {
             Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Pruned) => {
                 let pursuit = Pursuit::open_in(disk, names, &self.path, &Start::Beginning, self.line_bytes_max)?;
                 self.stage = Stage::Followed(Box::new(pursuit));
-                Ok(Tapped::Reset(Some(FollowEvent::Replaced { resumed: false })))
+                Ok(Tapped::Reset(FollowEvent::Replaced { resumed: false }))
             }
             Err(error) if error.is_missing() && position.is_some() => {
                 self.stage = Stage::Gone(trace);
@@ -181,6 +201,28 @@ impl Tap {
             Err(error) if error.is_missing() => Ok(Tapped::Idle),
             Err(error) => Err(error),
         }
+    }
+
+    /// Records that were read may be gone, and those that are not settled are to come again: reading goes back to what is acknowledged.
+    pub(super) fn begin_again(&mut self, acknowledged: Option<Mark>) {
+        self.stage = Stage::Again(acknowledged);
+    }
+
+    fn open_again(&mut self, disk: &Disk, names: &Names, acknowledged: Option<Mark>) -> Result<Tapped> {
+        let open = |start: &Start| Pursuit::open_in(disk, names, &self.path, start, self.line_bytes_max);
+        let behind = acknowledged.map(|mark| open(&Start::After(mark)));
+        let (pursuit, acknowledged) = match behind {
+            Some(Ok(pursuit)) => (pursuit, acknowledged),
+            Some(Err(error)) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Pruned) => (open(&Start::Beginning)?, None),
+            Some(Err(error)) if error.is_missing() => return Ok(Tapped::Idle),
+            Some(Err(error)) => return Err(error),
+            None => match open(&Start::Beginning) {
+                Err(error) if error.is_missing() => return Ok(Tapped::Idle),
+                pursuit => (pursuit?, None),
+            },
+        };
+        self.stage = Stage::Followed(Box::new(pursuit));
+        Ok(Tapped::Again(acknowledged))
     }
 
     /// Closes the file of a source that has nothing new. What was read of it is synced when it is saved.
@@ -236,7 +278,7 @@ impl Tap {
     /// What is remembered of a file that was deleted before anything of it was saved.
     fn identity_that_was(&self, disk: &Disk, mark: Option<&Mark>) -> Option<Identity> {
         let trace = match &self.stage {
-            Stage::Fresh(_) => return None,
+            Stage::Fresh(_) | Stage::Again(_) => return None,
             Stage::Followed(pursuit) => pursuit.trace(),
             Stage::Parked(parked) => parked.trace,
             Stage::Gone(trace) => *trace,

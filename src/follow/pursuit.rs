@@ -361,15 +361,9 @@ impl Pursuit {
             }
             Err(error) => return Err(error),
         };
-        if segments.named()? != Some(self.id) {
-            // The path names another file, and this one was emptied: nothing more comes from it.
-            let own = segments.number_of(self.id)?;
+        if segments.named()? != Some(self.id) && segments.number_of(self.id)?.is_none() {
+            // The path names another file, and this one is none of the journal's any more.
             self.events.push_back(FollowEvent::Truncated { read, from: 0 });
-            let next = own.map(|number| segments.after(number)).transpose()?.flatten();
-            if let Some(next) = next {
-                let offset = next.start;
-                return self.enter(segments, next, offset);
-            }
             let (segment, offset, resumed) = self.resume_in(&segments, self.last)?;
             self.events.push_back(FollowEvent::Replaced { resumed });
             return self.enter(segments, segment, offset);

@@ -58,6 +58,7 @@ impl Walk {
     pub(crate) fn next_finished(&mut self) -> io::Result<Option<Found>> {
         self.awaits_batch = false;
         loop {
+            self.lines.forget_unfinished();
             let Some(span) = self.lines.next(&self.segment.file)? else { return Ok(None) };
             if !span.terminated {
                 self.lines.seek(span.start);

@@ -38,6 +38,20 @@ impl Mount {
         Mount::new(|at| run(Command::new("mount").args(["-o", &format!("loop,{options}")]).args([image, at])))
     }
 
+    /// Unmounts, and mounts an image in the same place.
+    pub(crate) fn replace(&self, image: &Path, options: &str) -> Result<(), String> {
+        self.unmount()?;
+        run(Command::new("mount").args(["-o", &format!("loop,{options}")]).args([image, self.path()]))
+    }
+
+    fn unmount(&self) -> Result<(), String> {
+        let umount = |how: &[&str]| run(Command::new("umount").args(how).arg(self.path()));
+        // A process that another test starts has our descriptors until it executes its program. Were the image let go only then, the next mount of it
+        // would be of the same file system, which was shut down.
+        let unmounted = (0..TRIES).find_map(|_| umount(&[]).map_err(|_| thread::sleep(PAUSE)).ok());
+        unmounted.map_or_else(|| umount(&["--lazy"]), Ok)
+    }
+
     fn new(mount: impl FnOnce(&Path) -> Result<(), String>) -> Result<Mount, String> {
         let at = tempfile::tempdir().unwrap();
         mount(at.path())?;
@@ -56,11 +70,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let umount = |how: &[&str]| run(Command::new("umount").args(how).arg(self.path()));
-        // A process that another test starts has our descriptors until it executes its program. Were the image let go only then, the next mount of it
-        // would be of the same file system, which was shut down.
-        let busy = (0..TRIES).find_map(|_| umount(&[]).map_err(|_| thread::sleep(PAUSE)).ok());
-        if let Err(why) = busy.map_or_else(|| umount(&["--lazy"]), Ok) {
+        if let Err(why) = self.unmount() {
             println!("still mounted: {}: {why}", self.path().display());
         }
     }

@@ -215,8 +215,7 @@ fn check_checkpoint(places: &Places, told: &Told, last: u64, seen: &mut Seen) ->
         }
     }
     let consumed = first.map_or(last, |first| first - 1);
-    // The image is mounted somewhere else now.
-    let is_proved = matches!(restored, Some(Restored::Resumed | Restored::Renamed { .. }));
+    let is_proved = restored == Some(Restored::Resumed);
     seen.checkpoints += usize::from(is_proved);
     Ok(match restored {
         _ if is_proved && (consumed < told.consumed || consumed > told.acknowledged) => {
@@ -252,8 +251,7 @@ fn cut_once(kind: &Kind, chance: &mut Chance, seen: &mut Seen) -> Result<(), Str
         (cut, working.join().unwrap())
     });
     cut?;
-    drop(disk);
-    let disk = Mount::image(&image, kind.options)?;
+    disk.replace(&image, kind.options)?;
     for told in &told {
         if let Err(why) = check(disk.path(), told, seen) {
             panic!("journal {} on {}: {why}\n{told:?}", told.number, kind.name);

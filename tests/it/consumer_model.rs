@@ -33,6 +33,10 @@ enum Act {
     Rotate,
     /// The file is put in its place again as a copy, with one more damaged line in front of a record: as a repair does, the other way round.
     Replace,
+    /// Somebody cuts the file, anywhere.
+    Truncate(usize),
+    /// The file has another name for a moment, in which the consumer looks.
+    RenameAndBack,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -51,6 +55,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0usize..100).prop_map(Act::Crash),
         1 => Just(Act::Rotate),
         1 => Just(Act::Replace),
+        1 => (0usize..1000).prop_map(Act::Truncate),
+        1 => Just(Act::RenameAndBack),
     ]
 }
 
@@ -58,12 +64,15 @@ struct World {
     disk: SimDisk,
     consumer: Consumer,
     next: u64,
-    /// Delivered and not settled.
-    open: Vec<(u64, Ticket)>,
+    /// Delivered and not settled, with the era in which that was.
+    open: Vec<(u64, u64, Ticket)>,
+    /// A new one begins when the consumer has told that records may come again. Then those of an earlier one may, settled or not.
+    era: u64,
     settled: BTreeSet<u64>,
     /// Of those, the ones that were settled since the consumer was opened.
     settled_now: BTreeSet<u64>,
     segments: u64,
+    is_away: bool,
 }
 
 fn open(disk: &SimDisk) -> Consumer {
@@ -73,12 +82,13 @@ fn open(disk: &SimDisk) -> Consumer {
 impl World {
     fn new() -> World {
         let disk = SimDisk::new();
-        World { consumer: open(&disk), disk, next: 0, open: Vec::new(), settled: BTreeSet::new(), settled_now: BTreeSet::new(), segments: 0 }
+        let (settled, settled_now) = (BTreeSet::new(), BTreeSet::new());
+        World { consumer: open(&disk), disk, next: 0, open: Vec::new(), era: 0, settled, settled_now, segments: 0, is_away: false }
     }
 
     fn writer(&self) -> Writer {
         let mut options = Writer::options();
-        options.durability(untorn::Durability::Os).disk(&self.disk).open(PATH).unwrap()
+        options.durability(untorn::Durability::Os).format(untorn::Format::Sealed).disk(&self.disk).open(PATH).unwrap()
     }
 
     fn kept(&self) -> Vec<u64> {
@@ -114,9 +124,6 @@ impl World {
                 let mut images: Vec<SimDisk> = self.disk.crash_images(&Bounds::default()).collect();
                 let which = which % images.len();
                 let image = images.swap_remove(which);
-                // What was settled and is lost with the journal's end may be appended again under the same number.
-                let kept: BTreeSet<u64> = kept(&image).into_iter().collect();
-                self.settled.retain(|record| kept.contains(record));
                 self.restart(image);
             }
             Act::Rotate if self.disk.read_file(PATH).is_some_and(|bytes| bytes.ends_with(b"\n")) => {
@@ -133,32 +140,76 @@ impl World {
                 self.disk.rename("dir/new", PATH).unwrap();
                 self.disk.sync();
             }
+            Act::Truncate(at) => {
+                let Some(bytes) = self.disk.read_file(PATH).filter(|bytes| !bytes.is_empty()) else { return };
+                self.disk.truncate(PATH, (at % bytes.len()) as u64).unwrap();
+            }
+            Act::RenameAndBack => {
+                if self.disk.rename(PATH, "dir/away").is_ok() {
+                    self.is_away = true;
+                    self.poll();
+                    self.poll();
+                    self.is_away = false;
+                    self.disk.rename("dir/away", PATH).unwrap();
+                    self.disk.sync();
+                }
+            }
         }
+    }
+
+    /// What the checkpoint covers is settled and durable.
+    fn check_checkpoint(&self) {
+        let Some(saved) = self.disk.read_file("state/model/checkpoint.jsonl") else { return };
+        let state = untorn::internals::saved_state(&saved).unwrap();
+        let Some(mark) = state.sources.first().and_then(|source| source.checkpoint.mark()) else { return };
+        let seq = mark.seq.unwrap();
+        let mut reader = untorn::Reader::options().disk(&self.disk).open(PATH).unwrap().records::<u64>();
+        let covered: Vec<_> = reader.by_ref().filter_map(Result::ok).take_while(|record| record.mark.seq.is_some_and(|found| found <= seq)).collect();
+        // If its record was cut off since, it proves nothing, and that is told.
+        let Some(last) = covered.last().filter(|last| (last.mark.seq, last.mark.crc) == (mark.seq, mark.crc)) else { return };
+        for record in &covered {
+            assert!(self.settled.contains(&record.value), "{} is covered by a checkpoint at {} and was not settled", record.value, last.value);
+        }
+        let seal = format!(",\"_crc\":\"{:08x}\"}}", mark.crc);
+        let durable = self.disk.files().into_iter().filter(|path| path.starts_with("dir")).filter_map(|path| self.disk.durable_file(path));
+        let is_durable = durable.into_iter().any(|bytes| bytes.windows(seal.len()).any(|found| found == seal.as_bytes()));
+        assert!(is_durable, "record {seq} is covered by a checkpoint and not durable");
     }
 
     fn settle(&mut self, at: usize, is_settled: bool, how: impl FnOnce(Ticket)) {
         if self.open.is_empty() {
             return;
         }
-        let (record, ticket) = self.open.remove(at % self.open.len());
+        let (record, era, ticket) = self.open.remove(at % self.open.len());
         how(ticket);
         if is_settled {
             self.settled.insert(record);
+        }
+        if is_settled && era == self.era {
             self.settled_now.insert(record);
         }
     }
 
     fn poll(&mut self) -> Option<u64> {
         loop {
-            match self.consumer.next(Duration::ZERO).unwrap()? {
+            let delivery = match self.consumer.next(Duration::ZERO) {
+                // A record that was released is read again, which cannot be while its file has another name.
+                Err(_) if self.is_away => return None,
+                delivery => delivery.unwrap()?,
+            };
+            match delivery {
                 Delivery::Record(_, record, ticket) => {
                     let record = record.value.decode().unwrap();
                     assert!(!self.settled_now.contains(&record), "{record} was settled and came again");
-                    self.open.push((record, ticket));
+                    self.open.push((record, self.era, ticket));
                     return Some(record);
                 }
-                Delivery::Event(_, FollowEvent::Replaced { resumed, .. }) => assert!(resumed, "sealed records are found wherever they are"),
-                Delivery::Event(_, FollowEvent::Truncated { .. }) => panic!("nothing was truncated"),
+                Delivery::Event(_, FollowEvent::Replaced { resumed: true, .. }) => {}
+                // The record that was read last may have been cut off.
+                Delivery::Event(_, FollowEvent::Replaced { .. } | FollowEvent::Truncated { .. }) => {
+                    self.era += 1;
+                    self.settled_now.clear();
+                }
                 Delivery::SaveFailed(error) => panic!("{error}"),
                 _ => {}
             }
@@ -201,6 +252,7 @@ proptest! {
         let mut world = World::new();
         for act in acts {
             world.act(act);
+            world.check_checkpoint();
         }
         world.finish();
     }

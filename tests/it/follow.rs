@@ -298,6 +298,25 @@ fn beginning_again_forgets_what_was_pending() {
     }
 }
 
+/// What was written into a file after it was cut was skipped if the file was archived before the follower looked.
+#[test]
+fn a_file_that_is_cut_filled_and_archived_between_two_looks_is_read() {
+    for refilled in ["", "7\n", "7\n8\n9\n"] {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, "1\n").unwrap();
+        let mut follower = follow(&disk, Start::Beginning);
+        assert_eq!(drain(&mut follower), ["1"]);
+        disk.truncate(PATH, 0).unwrap();
+        disk.append_raw(PATH, refilled).unwrap();
+        disk.rename(PATH, "dir/j.000001.jsonl").unwrap();
+        disk.write_file(PATH, "10\n").unwrap();
+        let given = drain(&mut follower);
+        let records: Vec<_> = given.iter().filter(|given| !given.starts_with('[')).map(String::as_str).collect();
+        assert_eq!(records, refilled.lines().chain(["10"]).collect::<Vec<_>>(), "{given:?}");
+        assert!(given.iter().any(|given| given.starts_with("[truncated")), "{given:?}");
+    }
+}
+
 /// S0-41: a file that is deleted is read to its end, and one that appears in its place is read.
 #[test]
 fn a_deleted_file_is_drained_and_a_new_one_awaited() {
