@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 use untorn::{
     Batch, Consumer, Delivery, FollowEvent, Ticket, Writer,
     sim::{Bounds, SimDisk},
@@ -244,8 +244,16 @@ fn kept(disk: &SimDisk) -> Vec<u64> {
     reader.map(|reader| reader.records().filter_map(Result::ok).map(|record| record.value).collect()).unwrap_or_default()
 }
 
+/// The same three hundred runs each time; with `UNTORN_LONG`, thirty thousand others.
+fn config() -> ProptestConfig {
+    match std::env::var_os("UNTORN_LONG") {
+        Some(_) => ProptestConfig { cases: 30_000, ..ProptestConfig::default() },
+        None => ProptestConfig { cases: 300, rng_seed: RngSeed::Fixed(46), ..ProptestConfig::default() },
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn no_record_is_lost_and_no_checkpoint_is_ahead(acts in prop::collection::vec(act(), 1..60)) {
