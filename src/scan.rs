@@ -83,9 +83,14 @@ impl Scanner {
 
     /// Drops bytes that were read of a line whose LF was not: the file may have been cut since, and hold others in their place.
     pub(crate) fn forget_unfinished(&mut self) {
-        if memchr::memchr(LF, self.buffer.get(self.kept.clone()).unwrap_or_default()).is_none() {
+        if !self.has_line() {
             self.kept = self.kept.start..self.kept.start;
         }
+    }
+
+    /// Whether the next line was read already, with its LF.
+    pub(crate) fn has_line(&self) -> bool {
+        memchr::memchr(LF, self.buffer.get(self.kept.clone()).unwrap_or_default()).is_some()
     }
 
     /// The bytes of the line given out last, without LF; none if it was too long.

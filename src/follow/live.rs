@@ -96,6 +96,11 @@ impl Live {
         if !self.is_readable {
             return Ok(None);
         }
+        // Before more is read: behind what was read, there may be another file's content by now. The next look says so.
+        if !self.is_final && !self.walk.lines.has_line() && !self.seam.is_before(&self.walk.segment.file, self.walk.offset)? {
+            self.is_readable = false;
+            return Ok(None);
+        }
         let found = if self.is_final { self.walk.next()? } else { self.walk.next_finished()? };
         match &found {
             Some(found) => {
