@@ -142,8 +142,10 @@ fn an_interrupt_ends_reading_with_130() {
         let mut command = untorn();
         command.args(arguments).current_dir(place.join("")).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
+        // Kept open, or its end would race with the signal.
+        let mut stdin = child.stdin.take().unwrap();
         // More than a pipe takes, so it has begun to read.
-        child.stdin.as_mut().unwrap().write_all(&b"{\"n\":1}\n".repeat(50_000)).unwrap();
+        stdin.write_all(&b"{\"n\":1}\n".repeat(50_000)).unwrap();
         signal(&child, "INT");
         assert_eq!(child.wait().unwrap().code(), Some(130), "{arguments:?}");
     }
