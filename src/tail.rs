@@ -176,13 +176,15 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     }
     let terminate = matches!(last, Last::Record(_) | Last::Glued);
     let mut cut = Cut { at: if terminate { tail.rest_end } else { tail.start }, end: size, terminate, reason: tail.reason(last), batch_end: None };
-    if let Some(OpenBatch::Alone { from }) = open_batch {
+    let mut is_batch_left = matches!(open_batch, Some(OpenBatch::Mixed));
+    if let Some(OpenBatch::Alone { from, is_another_left }) = open_batch {
+        is_batch_left = is_another_left;
         let batch_end = if terminate { tail.rest_end } else { tail.start };
         cut = Cut { at: from, terminate: false, batch_end: Some(batch_end), ..cut };
     }
     let nothing_to_cut = cut.at == size;
     let may_cut = nothing_to_cut || seeded::bug("fence-cuts") || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
-    let mut repair = TailRepair { open_batch: open_batch.is_some() && (cut.batch_end.is_none() || !may_cut), ..TailRepair::default() };
+    let mut repair = TailRepair { open_batch: is_batch_left || open_batch.is_some() && !may_cut, ..TailRepair::default() };
     if !may_cut {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
         if tail.start < size {
@@ -349,8 +351,9 @@ impl Tail {
 
 /// A batch at the end of the file whose end is missing.
 enum OpenBatch {
-    /// From this boundary on there are only its lines and blank ones.
-    Alone { from: u64 },
+    /// From this boundary on there are only its lines and blank ones, and those of other such batches in front of it: one opening takes them all, so
+    /// that the next has nothing to do. `is_another_left` if one more stands in front of those, and stays.
+    Alone { from: u64, is_another_left: bool },
     /// Other lines stand behind it, or may stand among its lines.
     Mixed,
 }
@@ -369,6 +372,8 @@ impl OpenBatch {
             batch = Some((seal.batch_end(), seal.seq, tail.start));
         }
         let mut mixed = false;
+        // Where the batches begin that stand behind the one being looked at, which begins further up.
+        let mut others_from = None;
         let mut lines = Backward::new(tail.start, line_bytes_max);
         while let Some(span) = lines.next(file)?.filter(|span| span.start >= from) {
             let found = Found::of(span, lines.bytes());
@@ -383,6 +388,11 @@ impl OpenBatch {
                     mixed |= behind;
                     batch = Some((batch_end, seal.seq, span.start));
                 }
+                (_, Some(seal), Some((_, _, start))) if seal.more > 0 && !mixed => {
+                    others_from = Some(start);
+                    mixed = behind;
+                    batch = Some((seal.batch_end(), seal.seq, span.start));
+                }
                 (_, Some(_), Some(_)) => break,
                 // What stands before the lines of the batch seen so far may be its damaged first line, or stand among its lines.
                 (Verdict::Corrupt(_), None, Some(_)) => {
@@ -392,11 +402,16 @@ impl OpenBatch {
                 (_, None, _) => behind = true,
             }
             if tail.start - span.start > line_bytes_max {
-                mixed |= behind;
+                // Of several batches, the first may not have been seen whole.
+                mixed |= behind || others_from.is_some();
                 break;
             }
         }
-        Ok(batch.map(|(_, _, from)| if mixed { OpenBatch::Mixed } else { OpenBatch::Alone { from } }))
+        Ok(batch.map(|(_, _, from)| match others_from {
+            Some(from) if mixed => OpenBatch::Alone { from, is_another_left: true },
+            None if mixed => OpenBatch::Mixed,
+            _ => OpenBatch::Alone { from, is_another_left: false },
+        }))
     }
 }
 

@@ -267,6 +267,41 @@ fn half_a_batch_is_no_batch() {
     }
 }
 
+/// Two batches whose ends are missing cost two openings, and the first told of a clean tail behind an open batch.
+#[test]
+fn one_opening_takes_every_open_batch_at_the_end() {
+    let line = |seq: u64, more: u64| {
+        let mut open = format!("{{\"n\":{seq},\"_seq\":{seq}");
+        if more > 0 {
+            open += &format!(",\"_more\":{more}");
+        }
+        format!("{open},\"_crc\":\"{:08x}\"}}\n", crc32fast::hash(open.as_bytes()))
+    };
+    let first = line(1, 0);
+    let (one, two, three) = ([line(2, 2), line(3, 1)].concat(), line(5, 3), line(9, 1));
+    for (behind, left, next) in [
+        // All of them, with blank lines and a torn record too.
+        (format!("{one}{two}"), "", 2),
+        (format!("{one}\n{two}\r\n{three}{{\"torn"), "", 2),
+        // What a stranger wrote is no part of one: the batch in front of it stays, and keeps its numbers.
+        (format!("{one}{{}}\n{two}{three}"), "{one}{}\n", 5),
+        // A damaged line may be the first of the batch behind it.
+        (format!("{one}oops\n{two}{three}"), "{one}oops\n{two}", 9),
+    ] {
+        let left = left.replace("{one}", &one).replace("{two}", &two);
+        let journal = TestJournal::with_bytes(format!("{first}{behind}"));
+        let mut writer = journal.open();
+        assert_eq!(writer.tail_repair().reason(), Some(Code::OpenBatch), "{behind}");
+        assert_eq!(writer.tail_repair().left_open_batch(), !left.is_empty(), "{behind}");
+        assert_eq!(journal.text(), format!("{first}{left}"), "{behind}");
+        assert_eq!(journal.open().tail_repair().removed_bytes(), 0, "a second opening has nothing to do: {behind}");
+        assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(next), "{behind}");
+        drop(writer);
+        let undone = untorn::undo_repair(&journal.path);
+        assert!(undone.is_ok(), "{behind}: {undone:?}");
+    }
+}
+
 /// A batch that stays open because something stands behind it.
 const OPEN_BATCH: &str = "{\"type\":\"tool_call\",\"id\":7,\"_seq\":43,\"_more\":1,\"_crc\":\"755ff12e\"}\n{\"by\":\"a stranger\"}\n";
 
