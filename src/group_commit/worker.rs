@@ -94,7 +94,7 @@ impl Journal {
 
     /// Does not create the journal.
     fn opened_existing(&mut self) -> Result<&mut Open> {
-        self.opened_by(Options::open_existing)
+        self.opened_by(|options, path| options.clone().existing_only().open(path))
     }
 
     fn opened_by(&mut self, open: impl FnOnce(&Options, &Path) -> Result<Writer>) -> Result<&mut Open> {

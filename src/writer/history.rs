@@ -258,37 +258,33 @@ impl Writer {
     }
 }
 
-impl Options {
-    /// For a process that has no writer, and is not to create a journal.
-    pub(crate) fn open_existing(&self, path: &Path) -> Result<Writer> {
-        let mut options = self.clone();
-        options.must_exist = true;
-        let mut writer = options.open(path)?;
-        writer.options.must_exist = false;
-        Ok(writer)
-    }
+/// For a process that has no writer, and is not to create a journal.
+fn open_existing(path: &Path) -> Result<Writer> {
+    Options::new().existing_only().open(path)
 }
 
 /// Rotates a journal, for a process that has no writer: see [`Writer::rotate`].
 ///
-/// It waits ten seconds for the lock. The tail is repaired first, as by every writer that opens the journal.
+/// It waits ten seconds for the lock. The tail is repaired first, as by every writer that opens the journal;
+/// [`tail_repair`](Writer::tail_repair) of one's own writer tells what was done.
 ///
 /// # Errors
 ///
 /// Those of [`Options::open`] and of [`Writer::rotate`]; a journal that does not exist is not created.
 pub fn rotate(path: impl AsRef<Path>) -> Result<Rotated> {
-    Options::new().open_existing(path.as_ref())?.rotate()
+    open_existing(path.as_ref())?.rotate()
 }
 
 /// Archives the records before a bound, for a process that has no writer: see [`Writer::archive`].
 ///
-/// It waits ten seconds for the lock. The tail is repaired first, as by every writer that opens the journal.
+/// It waits ten seconds for the lock. The tail is repaired first, as by every writer that opens the journal;
+/// [`tail_repair`](Writer::tail_repair) of one's own writer tells what was done.
 ///
 /// # Errors
 ///
 /// Those of [`Options::open`] and of [`Writer::archive`]; a journal that does not exist is not created.
 pub fn archive(path: impl AsRef<Path>, before: Before) -> Result<Archived> {
-    Options::new().open_existing(path.as_ref())?.archive(before)
+    open_existing(path.as_ref())?.archive(before)
 }
 
 /// What [`archive`] would move, as the journal is now. Nothing is changed and no lock is taken.
@@ -318,5 +314,5 @@ pub fn prune(path: impl AsRef<Path>, keep: &Keep) -> Result<Pruned> {
         let segments = Segments::open(&Disk::default(), path.as_ref(), true)?;
         return prune::plan(&segments, keep, crate::format::LINE_BYTES_MAX_DEFAULT);
     }
-    Options::new().open_existing(path.as_ref())?.prune(keep)
+    open_existing(path.as_ref())?.prune(keep)
 }

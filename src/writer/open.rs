@@ -38,7 +38,8 @@ impl Options {
         }
         let active = open_locked(self, path, wait)?;
         let mut writer = Writer {
-            options: self.clone(),
+            // That is about opening: if the file vanishes later, the journal goes on in a new one.
+            options: Options { must_exist: false, ..self.clone() },
             quarantine: self.quarantine_of(&active.place.path),
             scope,
             wait,

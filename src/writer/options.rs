@@ -162,6 +162,12 @@ impl Options {
         self
     }
 
+    /// Refuses to open a journal that does not exist, instead of creating it.
+    pub fn existing_only(&mut self) -> &mut Options {
+        self.must_exist = true;
+        self
+    }
+
     /// A record, such as a header, that is appended on opening if and only if the journal has no record, under the same lock.
     /// Default: none. That it cannot be encoded is told on opening.
     pub fn first_record<T: Serialize + ?Sized>(&mut self, record: &T) -> &mut Options {

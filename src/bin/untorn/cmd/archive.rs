@@ -7,8 +7,8 @@ use untorn::{Archived, Before};
 
 use crate::{
     exit::{Exit, Stop, help},
-    history::{self, Step},
-    say::{self, good},
+    history::{self, Moved, Step},
+    say,
     text::{Shown, count, grouped},
 };
 
@@ -45,18 +45,10 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is printed of one journal.
+/// What is printed beside what moved.
 #[derive(Serialize)]
-struct Told<'a> {
-    schema: &'static str,
-    path: &'a str,
-    dry_run: bool,
-    archived: Option<String>,
-    segment: u64,
-    first_seq: Option<u64>,
-    last_seq: Option<u64>,
+struct More {
     records: Option<u64>,
-    bytes: u64,
     bytes_left: u64,
     duplicate_bytes: u64,
     compressed: Vec<CompressedSegment>,
@@ -73,46 +65,26 @@ struct CompressedSegment {
 pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     let before = args.before_seq.map_or(Before::Last(args.keep_last.unwrap_or(u64::MAX)), Before::Seq);
     history::each(&args.files, |file, output| {
-        let told = if args.dry_run { untorn::plan_archive(file, before)? } else { untorn::archive(file, before)? };
+        let told = if args.dry_run { untorn::plan_archive(file, before)? } else { history::open(file)?.archive(before)? };
         let compressed = if args.zstd && !args.dry_run { untorn::compress_archived(file)? } else { Vec::new() };
-        let path = Shown(file.display());
-        let is_plan = args.dry_run && (told.archived.is_some() || told.duplicate_bytes > 0);
+        let moved = Moved::from(&told);
+        let Archived { records, bytes_left, duplicate_bytes, .. } = told;
+        let is_plan = args.dry_run && (moved.is_some() || duplicate_bytes > 0);
         if args.json {
-            let Archived { archived, segment, first_seq, last_seq, records, bytes, bytes_left, duplicate_bytes, .. } = told;
-            let archived = archived.map(|archived| archived.to_string_lossy().into_owned());
             let compressed = compressed.into_iter().map(|done| CompressedSegment {
                 path: done.path.to_string_lossy().into_owned(),
                 segment: done.segment,
                 bytes: done.bytes,
                 bytes_before: done.bytes_before,
             });
-            output.json(&Told {
-                schema: "untorn.archive.v1",
-                path: &file.to_string_lossy(),
-                dry_run: args.dry_run,
-                archived,
-                segment,
-                first_seq,
-                last_seq,
-                records,
-                bytes,
-                bytes_left,
-                duplicate_bytes,
-                compressed: compressed.collect(),
-            })?;
+            let more = More { records, bytes_left, duplicate_bytes, compressed: compressed.collect() };
+            moved.print(output, "untorn.archive.v1", file, args.dry_run, more)?;
             return Ok(Step::plan(is_plan));
         }
-        match &told.archived {
-            Some(archived) => {
-                let what = if args.dry_run { "would be archived".to_owned() } else { good("archived") };
-                let numbers = history::numbers(told.first_seq, told.last_seq);
-                say::lines(format_args!("{path}: {what}, {}{numbers}, into {}", count(told.bytes, "byte"), Shown(archived.display())));
-            }
-            None => say::lines(format_args!("{path}: nothing before the bound, nothing to do")),
-        }
-        if told.duplicate_bytes > 0 {
+        moved.tell(file, args.dry_run, "archived", "nothing before the bound");
+        if duplicate_bytes > 0 {
             let did = if args.dry_run { "would be removed" } else { "removed" };
-            say::lines(format_args!("  {did}: {} that an interrupted archive had left in two segments", count(told.duplicate_bytes, "byte")));
+            say::lines(format_args!("  {did}: {} that an interrupted archive had left in two segments", count(duplicate_bytes, "byte")));
         }
         for done in compressed {
             say::lines(format_args!(

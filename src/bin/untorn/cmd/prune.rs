@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     keep = args.keep_from_seq.into_iter().fold(keep, Keep::since);
     let keep = if args.dry_run { keep.dry_run() } else { keep };
     history::each(&args.files, |file, output| {
-        let pruned = untorn::prune(file, &keep)?;
+        let pruned = if args.dry_run { untorn::prune(file, &keep)? } else { history::open(file)?.prune(&keep)? };
         let is_plan = args.dry_run && !pruned.segments.is_empty();
         if args.json {
             let told = |done: &PrunedSegment| {

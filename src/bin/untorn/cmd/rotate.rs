@@ -2,14 +2,13 @@
 
 use std::ffi::OsString;
 
-use serde::Serialize;
 use untorn::Before;
 
 use crate::{
     exit::{Exit, Stop, help},
-    history::{self, Step},
-    say::{self, good},
-    text::{Shown, count},
+    history::{self, Moved, Step},
+    say,
+    text::Shown,
 };
 
 /// Make the active segment an archived one
@@ -32,46 +31,22 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is printed of one journal.
-#[derive(Serialize)]
-struct Told<'a> {
-    schema: &'static str,
-    path: &'a str,
-    dry_run: bool,
-    archived: Option<String>,
-    segment: u64,
-    first_seq: Option<u64>,
-    last_seq: Option<u64>,
-    bytes: u64,
-}
-
 pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     history::each(&args.files, |file, output| {
-        let (archived, segment, first_seq, last_seq, bytes) = if args.dry_run {
-            let planned = untorn::plan_archive(file, Before::Last(0))?;
-            (planned.archived, planned.segment, planned.first_seq, planned.last_seq, planned.bytes)
+        let moved = if args.dry_run {
+            Moved::from(&untorn::plan_archive(file, Before::Last(0))?)
         } else {
-            let rotated = untorn::rotate(file)?;
+            let rotated = history::open(file)?.rotate()?;
             for stranger in &rotated.strangers {
                 say::message(format_args!("{}: {stranger} goes on writing into the archived segment", Shown(file.display())));
             }
-            (rotated.archived, rotated.segment, rotated.first_seq, rotated.last_seq, rotated.bytes)
+            Moved::from(&rotated)
         };
         if args.json {
-            let path = &*file.to_string_lossy();
-            let archived = archived.map(|archived| archived.to_string_lossy().into_owned());
-            let told = Told { schema: "untorn.rotate.v1", path, dry_run: args.dry_run, archived, segment, first_seq, last_seq, bytes };
-            output.json(&told)?;
-            return Ok(Step::plan(args.dry_run && told.archived.is_some()));
+            moved.print(output, "untorn.rotate.v1", file, args.dry_run, None::<()>)?;
+        } else {
+            moved.tell(file, args.dry_run, "rotated", "the active segment has no record");
         }
-        let path = Shown(file.display());
-        let Some(archived) = archived else {
-            say::lines(format_args!("{path}: the active segment has no record, nothing to do"));
-            return Ok(Exit::Done);
-        };
-        let what = if args.dry_run { "would be rotated".to_owned() } else { good("rotated") };
-        let into = Shown(archived.display());
-        say::lines(format_args!("{path}: {what}, {}{}, into {into}", count(bytes, "byte"), history::numbers(first_seq, last_seq)));
-        Ok(Step::plan(args.dry_run))
+        Ok(Step::plan(args.dry_run && moved.is_some()))
     })
 }
