@@ -237,7 +237,7 @@ pub use group_commit::{Queued, WriterState};
 pub use lock::{Lock, LockWait};
 #[cfg(feature = "tokio")]
 pub use opening::Opening;
-pub use others::{lock_holder, strangers};
+pub use others::{Others, lock_holder, strangers};
 pub use position::{Appended, Mark, Position};
 pub use prune::{Consumers, Keep, Pruned, PrunedSegment};
 pub use reader::{Line, OnCorrupt, ReadOptions, Reader, Record, Records, Start};

@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::proc::Writing;
 use crate::{error::ReadFailed, format::compression::Compression};
 
 /// A file's identity on this machine while it exists.
@@ -233,7 +234,7 @@ impl Disk {
 
     /// Processes that have the file open for writing without showing their presence as our writers do. Empty where the system does not tell.
     pub(crate) fn strangers(&self, id: FileId) -> Vec<Process> {
-        on_disk!(self, proc::strangers(id), sim => sim.strangers(id))
+        on_disk!(self, Writing::look().strangers(id), sim => sim.strangers(id))
     }
 
     /// The process that holds the file's exclusive lock, where the system tells.

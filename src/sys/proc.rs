@@ -1,6 +1,6 @@
 //! What the system tells of other processes: who holds a lock, who has a file open for writing without ours.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
@@ -58,12 +58,58 @@ fn process(pid: u32) -> Option<Process> {
     Some(Process { pid, name })
 }
 
-/// Looks at every descriptor of every process that may be looked at.
-pub(super) fn strangers(id: FileId) -> Vec<Process> {
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|found| found.file_name().to_str()?.parse::<u32>().ok());
-    let shown: Vec<u64> = shown(id).iter().map(|shown| shown.inode).collect();
-    pids.filter(|pid| is_stranger(*pid, id, &shown)).filter_map(process).collect()
+/// The descriptors that write without showing presence, of every process that may be looked at, as they were at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Writing {
+    descriptors: Vec<Descriptor>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Descriptor {
+    pid: u32,
+    number: u32,
+    /// Linux before 5.14 does not show it: then the descriptor may be of any file.
+    inode: Option<u64>,
+}
+
+impl Writing {
+    pub(crate) fn look() -> Writing {
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = processes.filter_map(|found| found.file_name().to_str()?.parse().ok());
+        Writing { descriptors: pids.flat_map(Descriptor::writing).collect() }
+    }
+
+    /// Who among them has the file open for writing, and still has.
+    pub(crate) fn strangers(&self, id: FileId) -> Vec<Process> {
+        if self.descriptors.is_empty() {
+            return Vec::new();
+        }
+        let shown: Vec<u64> = shown(id).iter().map(|shown| shown.inode).collect();
+        // Only a likely hit is worth a `stat`, which may hang on a dead network mount.
+        let likely = self.descriptors.iter().filter(|found| found.inode.is_none_or(|inode| shown.contains(&inode)));
+        let mut pids: Vec<u32> = likely.filter(|found| found.still_writes(id)).map(|found| found.pid).collect();
+        pids.dedup();
+        pids.into_iter().filter_map(process).collect()
+    }
+}
+
+impl Descriptor {
+    /// Those of one process.
+    fn writing(pid: u32) -> Vec<Descriptor> {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+        let numbers = descriptors.filter_map(|found| found.file_name().to_str()?.parse().ok());
+        numbers.filter_map(|number| Descriptor::read(pid, number)).collect()
+    }
+
+    fn read(pid: u32, number: u32) -> Option<Descriptor> {
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+        writes_without_presence(&info).then(|| Descriptor { pid, number, inode: value(&info, "ino:").and_then(|inode| inode.parse().ok()) })
+    }
+
+    /// By now its number may be another file's, or its presence be shown.
+    fn still_writes(self, id: FileId) -> bool {
+        Descriptor::read(self.pid, self.number).is_some() && opens(self.pid, self.number, id)
+    }
 }
 
 /// What `/proc` may call the file, as it calls it for our own descriptors: on an overlay it shows the inode of the layer below, on btrfs the device
@@ -72,8 +118,9 @@ fn shown(id: FileId) -> Vec<FileId> {
     let own = std::process::id();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let descriptors = fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
-    let own = descriptors.filter(|descriptor| opens(own, &descriptor.path(), id)).filter_map(|descriptor| {
-        let info = fs::read_to_string(descriptor.path()).ok()?;
+    let numbers = descriptors.filter_map(|found| found.file_name().to_str()?.parse().ok());
+    let own = numbers.filter(|number| opens(own, *number, id)).filter_map(|number| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
         let inode = value(&info, "ino:").and_then(|inode| inode.parse().ok()).unwrap_or(id.inode);
         let device = value(&info, "mnt_id:").and_then(|mount| device_of(&mounts, mount)).unwrap_or(id.device);
         Some(FileId { device, inode })
@@ -93,27 +140,13 @@ fn value<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
-fn is_stranger(pid: u32, id: FileId, shown: &[u64]) -> bool {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return false };
-    descriptors.flatten().any(|descriptor| {
-        let Ok(info) = fs::read_to_string(descriptor.path()) else { return false };
-        // The inode in the text comes first: only a likely hit is worth a `stat`, which may hang on a dead network mount.
-        writes_without_presence(&info, shown) && opens(pid, &descriptor.path(), id)
-    })
-}
-
-/// Reads one fdinfo: octal `flags:`, `ino:`, and a `lock:` line for every lock that the descriptor holds. See proc_pid_fdinfo(5).
-fn writes_without_presence(info: &str, inodes: &[u64]) -> bool {
+/// Reads one fdinfo: octal `flags:`, and a `lock:` line for every lock that the descriptor holds. See proc_pid_fdinfo(5).
+fn writes_without_presence(info: &str) -> bool {
     let writes = value(info, "flags:").and_then(|flags| u32::from_str_radix(flags, 8).ok()).is_some_and(|flags| flags & 0b11 != 0);
-    // Linux before 5.14 does not show the inode: then every writing descriptor is worth a look.
-    let likely = value(info, "ino:").and_then(|shown| shown.parse().ok()).is_none_or(|shown| inodes.contains(&shown));
     let presence = format!(" {PRESENCE_BYTE} {PRESENCE_BYTE}");
-    let present = info.lines().any(|line| line.starts_with("lock:") && line.contains("OFDLCK") && line.ends_with(&presence));
-    writes && likely && !present
+    writes && !info.lines().any(|line| line.starts_with("lock:") && line.contains("OFDLCK") && line.ends_with(&presence))
 }
 
-fn opens(pid: u32, info: &Path, id: FileId) -> bool {
-    let Some(descriptor) = info.file_name() else { return false };
-    let target = Path::new("/proc").join(pid.to_string()).join("fd").join(descriptor);
-    fs::metadata(target).is_ok_and(|found| found.is_file() && (found.dev(), found.ino()) == (id.device, id.inode))
+fn opens(pid: u32, number: u32, id: FileId) -> bool {
+    fs::metadata(format!("/proc/{pid}/fd/{number}")).is_ok_and(|found| found.is_file() && (found.dev(), found.ino()) == (id.device, id.inode))
 }

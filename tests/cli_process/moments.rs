@@ -99,8 +99,6 @@ fn what_may_not_be_read_is_told_and_hides_nothing() {
 #[test]
 fn ten_thousand_files_are_dealt_with_one_after_the_other() {
     const FILES: usize = 10_000;
-    /// Given by name; the rest is found.
-    const SOME: usize = 500;
     let place = Place::new();
     for n in 0..FILES {
         if n % 1000 == 0 {
@@ -109,12 +107,12 @@ fn ten_thousand_files_are_dealt_with_one_after_the_other() {
         let torn = if n % 100 == 7 { "{\"torn" } else { "" };
         fs::write(place.join(format!("{}/{n}.jsonl", n / 1000)), format!("{{\"n\":{n}}}\n{{\"n\":{n}}}\n{torn}")).unwrap();
     }
-    let names: Vec<_> = (0..SOME).map(|n| format!("{}/{n}.jsonl", n / 1000)).collect();
+    let names: Vec<_> = (0..FILES).map(|n| format!("{}/{n}.jsonl", n / 1000)).collect();
     for (arguments, files, code, lines) in [
         (&["verify", "-r", "--json", "."][..], &[][..], 1, FILES),
         (&["repair", "-r", "--json", "."], &[], 1, FILES),
-        (&["stat", "--json"], &names, 1, SOME),
-        (&["cat"], &names, 1, 2 * SOME),
+        (&["stat", "--json"], &names, 1, FILES),
+        (&["cat"], &names, 1, 2 * FILES),
     ] {
         let limited = ["-c", "ulimit -n 64; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_untorn")];
         let ran = run(Command::new("sh").args(limited).args(arguments).args(files).current_dir(place.join("")), b"");
@@ -178,6 +176,30 @@ fn a_file_that_is_being_written_is_read_without_a_complaint() {
     });
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_clean(&place.path());
+}
+
+/// Opening moves a torn tail to quarantine: every command that opens a journal to write says so, also if it then does nothing else, or cannot.
+#[test]
+fn what_opening_did_to_a_torn_tail_is_told() {
+    for (arguments, code) in [
+        (&["append"][..], 0),
+        (&["rotate"], 0),
+        (&["rotate", "--json"], 0),
+        (&["archive", "--keep-last", "1"], 0),
+        (&["archive", "--keep-last", "100"], 0),
+        (&["archive", "--keep-last", "1", "--json"], 0),
+        (&["prune", "--keep-records", "1", "--no-consumers"], 0),
+        (&["prune", "--keep-records", "1", "--checkpoints", "missing"], 2),
+    ] {
+        let place = Place::new();
+        append(&place.path(), b"{\"n\":1}\n{\"n\":2}\n");
+        let len = fs::metadata(place.path()).unwrap().len();
+        fs::write(place.path(), [fs::read(place.path()).unwrap(), b"{\"torn".to_vec()].concat()).unwrap();
+        let ran = run(untorn().args(arguments).arg("session.jsonl").current_dir(place.join("")), b"{\"n\":3}\n");
+        assert_eq!(ran.code, Some(code), "{arguments:?}: {}", ran.stderr);
+        let told = format!("untorn: session.jsonl: 6 bytes from byte {len} on moved to quarantine (torn-tail)\n");
+        assert_eq!(ran.stderr.matches(&told).count(), 1, "{arguments:?}: {}", ran.stderr);
+    }
 }
 
 /// S0-48: each `--help` names what the exit status says.

@@ -6,10 +6,11 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
-use untorn::{Code, ErrorKind, Line, Mark, Process, Reader, Verdict};
+use untorn::{Code, ErrorKind, Line, Mark, Others, Process, Reader, Verdict};
 
 use crate::{
     compressed,
@@ -47,9 +48,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     interrupt::end_at_once();
     let mut output = Output::new();
+    let mut onlookers = Onlookers::default();
     let mut exit = Exit::Done;
     for file in &args.files {
-        match exit.and(stat(file, args, &mut output)) {
+        match exit.and(stat(file, args, &mut onlookers, &mut output)) {
             Some(so_far) => exit = so_far,
             None => break,
         }
@@ -57,10 +59,27 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     Ok(exit)
 }
 
-fn stat(file: &OsStr, args: &Args, output: &mut Output) -> Result<Exit, Stop> {
+/// Looks at all processes once for many small journals, and again where reading one of them took a while.
+#[derive(Default)]
+struct Onlookers {
+    last: Option<(Instant, Others)>,
+}
+
+/// What may have changed among the processes since is no older than this.
+const LOOK_LASTS: Duration = Duration::from_secs(1);
+
+impl Onlookers {
+    fn strangers(&mut self, path: &Path) -> untorn::Result<Vec<Process>> {
+        let recent = self.last.take().filter(|(at, _)| at.elapsed() < LOOK_LASTS);
+        let (_, others) = self.last.insert(recent.unwrap_or_else(|| (Instant::now(), Others::look())));
+        others.strangers(path)
+    }
+}
+
+fn stat(file: &OsStr, args: &Args, onlookers: &mut Onlookers, output: &mut Output) -> Result<Exit, Stop> {
     let source = Source::open(file)?;
     let lags = lag::of(&args.checkpoints, source.path())?;
-    let stat = Stat::of(&source, lags).map_err(|error| explained(error, file))?;
+    let stat = Stat::of(&source, lags, onlookers).map_err(|error| explained(error, file))?;
     if args.json {
         output.json(&Told::of(&source, &stat))?;
         output.flush()?;
@@ -119,7 +138,7 @@ enum Tail {
 }
 
 impl Stat {
-    fn of(source: &Source, lags: Vec<Lag>) -> untorn::Result<Stat> {
+    fn of(source: &Source, lags: Vec<Lag>, onlookers: &mut Onlookers) -> untorn::Result<Stat> {
         let mut stat = Stat { lags, ..Stat::default() };
         let mut reader = Reader::open(source.path())?;
         let total = fs::metadata(source.path()).map_or(0, |found| found.len());
@@ -165,7 +184,7 @@ impl Stat {
         {
             stat.enter(source.path());
             stat.holder = untorn::lock_holder(source.path())?;
-            stat.strangers = untorn::strangers(source.path())?;
+            stat.strangers = onlookers.strangers(source.path())?;
         }
         Ok(stat)
     }
