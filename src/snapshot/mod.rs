@@ -167,7 +167,8 @@ impl<S: Serialize + DeserializeOwned> Snapshot<S> {
 
     /// Saves the state, which covers all records up to and including the one of the mark.
     ///
-    /// The journal is synced first. Rotation, archive and prune in this process wait until the save is over.
+    /// The state is encoded and the journal is synced first. Rotation, archive and prune in this process wait until the save is over; while the state
+    /// is encoded they do not, so it may append to the journal and rotate it.
     ///
     /// # Durability
     ///
@@ -193,8 +194,9 @@ impl<S: Serialize + DeserializeOwned> Snapshot<S> {
 
     fn save_unobserved(&mut self, state: &S, through: Mark) -> Result<()> {
         let path = self.generations.path(Which::Current).to_owned();
-        let _saving = Saving::begin(&self.disk, &path, &self.journal);
+        // Before the save counts as running: a state may wait for a queue, whose worker may be waiting to rotate.
         let state = encode(state, self.bytes_max).map_err(|error| error.on(&path))?;
+        let _saving = Saving::begin(&self.disk, &path, &self.journal);
         // Crash before or while the journal is synced: the old snapshot, and of the journal what is durable by then.
         let journal = self.sync_journal(through)?;
         let generation = self.next_generation()?;

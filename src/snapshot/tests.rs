@@ -3,36 +3,20 @@
 use std::{
     sync::{
         Arc, Mutex,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use super::{running::hold_off, *};
-use crate::{Writer, sim::SimDisk};
+use crate::{
+    Writer,
+    sim::{OpKind, OpMatch, SimDisk},
+};
 
 const JOURNAL: &str = "/j/session.jsonl";
 const PATH: &str = "/j/session.snapshot";
-
-/// A state whose serialisation stops in the middle, so that a save is under way for as long as the test wants.
-struct Slow {
-    begun: Sender<()>,
-    go_on: Mutex<Receiver<()>>,
-}
-
-impl Serialize for Slow {
-    fn serialize<T: serde::Serializer>(&self, serializer: T) -> std::result::Result<T::Ok, T::Error> {
-        self.begun.send(()).unwrap();
-        self.go_on.lock().unwrap().recv().unwrap();
-        serializer.serialize_u64(1)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Slow {
-    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> std::result::Result<Slow, D::Error> {
-        Err(serde::de::Error::custom("it is only saved"))
-    }
-}
 
 fn journal() -> (SimDisk, Disk, Mark) {
     let disk = SimDisk::new();
@@ -41,11 +25,17 @@ fn journal() -> (SimDisk, Disk, Mark) {
     (disk, on, through)
 }
 
-/// Starts a save in another thread; it goes on when told to.
+/// Starts a save in another thread, which stops in the middle; it goes on when told to.
 fn slow_save(disk: &SimDisk, path: &str, through: Mark) -> (Sender<()>, thread::JoinHandle<()>) {
-    let ((begun, has_begun), (go_on, may_go_on)) = (channel(), channel());
+    let ((begun, has_begun), (go_on, may_go_on)) = (channel(), channel::<()>());
+    // The save looks at the generation in place once it is under way.
+    let looks = disk.log().iter().filter(|op| op.kind == OpKind::OpenRead && op.path == Path::new(path)).count();
+    disk.before(OpMatch::nth_of(OpKind::OpenRead, looks).on(path), move |_| {
+        begun.send(()).unwrap();
+        may_go_on.recv().unwrap();
+    });
     let mut snapshot = Snapshot::open_on(disk, path, JOURNAL).unwrap();
-    let save = thread::spawn(move || snapshot.save(&Slow { begun, go_on: Mutex::new(may_go_on) }, through).unwrap());
+    let save = thread::spawn(move || snapshot.save(&1, through).unwrap());
     has_begun.recv().unwrap();
     (go_on, save)
 }
@@ -132,6 +122,33 @@ fn a_writer_rotates_when_the_save_is_over() {
     writer.append(&3).unwrap();
     writer.append(&4).unwrap();
     assert!(disk.read_file("/j/session.000002.jsonl").is_some());
+}
+
+/// A state may do with the journal what it likes while it is encoded, also what waits for the queue's worker: that one waited for the save, and the
+/// save for it.
+#[test]
+fn a_state_may_wait_for_a_queue_that_rotates() {
+    struct Rotates(crate::SharedWriter);
+    impl Serialize for Rotates {
+        fn serialize<T: serde::Serializer>(&self, serializer: T) -> std::result::Result<T::Ok, T::Error> {
+            self.0.append(&2).unwrap();
+            self.0.rotate().unwrap();
+            serializer.serialize_u64(self.0.append(&3).unwrap().seq().unwrap())
+        }
+    }
+    impl<'de> serde::Deserialize<'de> for Rotates {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> std::result::Result<Rotates, D::Error> {
+            Err(serde::de::Error::custom("it is only saved"))
+        }
+    }
+    let (disk, _, through) = journal();
+    let queue = Writer::options().disk(&disk).open(JOURNAL).unwrap().into_shared();
+    let mut snapshot = Snapshot::open_on(&disk, PATH, JOURNAL).unwrap();
+    let (saved, is_saved) = channel();
+    thread::spawn(move || saved.send(snapshot.save(&Rotates(queue), through)));
+    is_saved.recv_timeout(Duration::from_secs(60)).expect("one of them waits for the other").unwrap();
+    let restored = Snapshot::<u64>::open_on(&disk, PATH, JOURNAL).unwrap().restore().unwrap().unwrap();
+    assert_eq!((restored.state, restored.through), (3, through));
 }
 
 /// Prune leaves what a snapshot, or the one before it, is recovered with.
