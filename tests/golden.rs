@@ -16,11 +16,13 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use base64::Engine as _;
 use serde_json::Value;
-use untorn::{Batch, Durability, Format, Reader, Verdict, Writer};
+use tempfile::TempDir;
+use untorn::{Batch, Consumer, Delivery, Durability, Format, Position, Reader, Restored, Snapshot, Verdict, Writer, checkpoints, inspect_snapshot};
 
 /// One journal, and how many records were appended at a time.
 struct Golden {
@@ -231,4 +233,93 @@ fn the_same_crash_is_repaired_in_the_same_way() {
         let kept = fs::read_to_string(dir.path().join("j.jsonl.quarantine")).unwrap();
         assert_eq!(without_times(&kept), without_times(&text(&format!("{name}.jsonl.quarantine"))), "{name}");
     }
+}
+
+/// The state in the golden snapshot.
+fn state(turns: u64, open: &[&str]) -> Value {
+    serde_json::json!({"turns": turns, "open": open})
+}
+
+/// A directory with the golden journal, what was saved of it, and one of the saved files spoiled, if any is.
+fn saved(spoiled: Option<&str>) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("checkpoints/indexer")).unwrap();
+    let names = ["state.snapshot", "checkpoints/indexer/checkpoint.jsonl"];
+    for name in names.iter().flat_map(|name| [(*name).to_owned(), format!("{name}.previous")]).chain(["sealed.jsonl".to_owned()]) {
+        let mut bytes = bytes(&name);
+        if spoiled == Some(&*name) {
+            bytes[20] ^= 1;
+        }
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn a_golden_snapshot_gives_its_state_and_says_what_it_covers() {
+    let dir = saved(None);
+    let path = dir.path().join("state.snapshot");
+    let info = inspect_snapshot(&path).unwrap();
+    assert_eq!((info.generation, &*info.saved_at, info.bytes), (3, "2026-11-21T04:02:44Z", 25));
+    assert_eq!(info.journal, Path::new("/var/log/50%/sealed.jsonl"));
+    let line = text("sealed.jsonl").lines().take(3).map(|line| line.len() as u64 + 1).sum();
+    assert_eq!((info.through.seq, info.through.start), (Some(4), Position { segment: 1, offset: line }));
+
+    let mut snapshot = Snapshot::<Value>::open(&path, dir.path().join("sealed.jsonl")).unwrap();
+    let restored = snapshot.restore().unwrap().unwrap();
+    assert_eq!((restored.state, restored.through, restored.is_proved), (state(4, &["é"]), info.through, true));
+    assert!(restored.fell_back.is_none());
+    // What is saved next has the next number, and keeps this one.
+    snapshot.save(&state(5, &[]), info.through).unwrap();
+    assert_eq!(inspect_snapshot(&path).unwrap().generation, 4);
+    assert_eq!(fs::read(path.with_extension("snapshot.previous")).unwrap(), bytes("state.snapshot"));
+
+    let dir = saved(Some("state.snapshot"));
+    let restored = Snapshot::<Value>::open(dir.path().join("state.snapshot"), dir.path().join("sealed.jsonl")).unwrap().restore().unwrap().unwrap();
+    assert_eq!((restored.state, restored.through.seq, restored.fell_back.is_some()), (state(2, &[]), Some(2), true));
+}
+
+#[test]
+fn a_golden_checkpoint_is_taken_up_behind_its_record() {
+    for (spoiled, generation, last) in [(None, 7, 5), (Some("checkpoints/indexer/checkpoint.jsonl"), 6, 3)] {
+        let dir = saved(spoiled);
+        let state = checkpoints(dir.path().join("checkpoints")).unwrap().pop().unwrap().unwrap();
+        assert_eq!((&*state.name, state.generation, state.fell_back.is_some()), ("indexer", generation, spoiled.is_some()));
+        let [source] = &state.sources[..] else { panic!("{:?}", state.sources) };
+        assert_eq!((source.checkpoint.seq(), source.rejected), (Some(last), 1));
+        assert_eq!(source.checkpoint.path(), Some(Path::new("/var/log/50%/sealed.jsonl")));
+
+        // The journal is somewhere else by now: the record proves itself.
+        let found = Reader::options().from(untorn::Start::Checkpoint(source.checkpoint.clone())).open(dir.path().join("sealed.jsonl")).unwrap();
+        assert!(matches!(found.restored(), Some(Restored::Renamed { .. })), "{:?}", found.restored());
+        let mut rest = found;
+        assert_eq!(rest.next_line().unwrap().unwrap().mark().seq, Some(last + 1));
+    }
+}
+
+/// The same records, saved today: the same members in the same order, whatever the machine and the time are.
+#[test]
+fn what_is_saved_has_the_shape_of_what_was() {
+    let dir = saved(None);
+    let journal = dir.path().join("sealed.jsonl");
+    // What stands before a colon, in order.
+    let shape = |line: &str| -> Vec<String> {
+        let words = line.split("\":").filter_map(|before| before.rsplit_once('"'));
+        words.map(|(_, name)| name.to_owned()).filter(|name| !name.is_empty()).collect()
+    };
+    let through = inspect_snapshot(dir.path().join("state.snapshot")).unwrap().through;
+    let path = dir.path().join("new.snapshot");
+    Snapshot::open(&path, &journal).unwrap().save(&serde_json::json!({"turns": 4}), through).unwrap();
+    let golden = text("state.snapshot").lines().next().map(str::to_owned).unwrap();
+    assert_eq!(shape(fs::read_to_string(&path).unwrap().lines().next().unwrap()), shape(&golden));
+
+    let mut consumer = Consumer::options("indexer", dir.path().join("new")).file(&journal).open().unwrap();
+    while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
+        if let Delivery::Record(_, _, ticket) = delivery {
+            ticket.ack();
+        }
+    }
+    consumer.close().unwrap();
+    let written = fs::read_to_string(dir.path().join("new/indexer/checkpoint.jsonl")).unwrap();
+    assert_eq!(shape(&written), shape(&text("checkpoints/indexer/checkpoint.jsonl")));
 }
