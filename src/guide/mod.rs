@@ -5,3 +5,6 @@ pub mod cost {}
 
 #[doc = include_str!("migrating.md")]
 pub mod migrating {}
+
+#[doc = include_str!("pipes.md")]
+pub mod pipes {}

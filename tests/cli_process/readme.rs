@@ -1,4 +1,4 @@
-//! What the README shows is what happens: each line behind a `$` is given to a shell, and what it prints is compared.
+//! What the README and the guide show is what happens: each line behind a `$` is given to a shell, and what it prints is compared.
 
 use std::{
     env,
@@ -10,9 +10,9 @@ use std::{
 
 use crate::support::{is_installed, skipped};
 
-/// The sessions that the README shows.
-fn sessions(readme: &str) -> impl Iterator<Item = &str> {
-    readme.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap())
+/// The sessions that a page shows.
+fn sessions(page: &str) -> impl Iterator<Item = &str> {
+    page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap())
 }
 
 /// Runs the commands of a session in one directory, and gives it back with what they print now.
@@ -35,17 +35,36 @@ fn without_empty_lines(text: &str) -> String {
 
 #[test]
 fn every_session_in_the_readme_prints_what_it_shows() {
-    for program in ["bash", "jq"] {
-        if !is_installed(program) {
-            return skipped("every_session_in_the_readme_prints_what_it_shows", &format!("there is no {program}"));
-        }
+    if let Some(missing) = missing(&["bash", "jq"]) {
+        return skipped("every_session_in_the_readme_prints_what_it_shows", &missing);
     }
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let mut count = 0;
-    for session in sessions(&readme) {
+    let shown = sessions_of("README.md");
+    for session in &shown {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(without_empty_lines(&played(session, dir.path())), without_empty_lines(session));
-        count += 1;
     }
-    assert!(count > 0, "the README shows no session");
+    assert!(!shown.is_empty(), "the README shows no session");
+}
+
+/// The sessions of the page go on from one to the next.
+#[test]
+fn the_command_in_pipes_prints_what_the_guide_shows() {
+    if let Some(missing) = missing(&["bash", "jq", "head", "xargs", "find"]) {
+        return skipped("the_command_in_pipes_prints_what_the_guide_shows", &missing);
+    }
+    let session = sessions_of("src/guide/pipes.md").concat();
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(without_empty_lines(&played(&session, dir.path())), without_empty_lines(&session));
+    for program in ["jq", "head", "xargs", "find"] {
+        assert!(session.contains(program), "the guide shows no {program}");
+    }
+}
+
+fn sessions_of(page: &str) -> Vec<String> {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    sessions(&page).map(str::to_owned).collect()
+}
+
+fn missing(programs: &[&str]) -> Option<String> {
+    programs.iter().find(|program| !is_installed(program)).map(|program| format!("there is no {program}"))
 }
