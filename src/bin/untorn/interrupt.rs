@@ -52,22 +52,22 @@ pub(crate) fn was_interrupted(interrupted: &AtomicBool) -> bool {
 
 /// What ^C is to meet.
 struct State {
-    is_in_step: bool,
+    steps: usize,
     is_requested: bool,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { is_in_step: false, is_requested: false });
+static STATE: Mutex<State> = Mutex::new(State { steps: 0, is_requested: false });
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the process on ^C, but not inside an [`unbroken`] step: for commands that write files. A second ^C does not wait for the step.
+/// Ends the process on ^C, but not inside a [`Step`]: for commands that write files. A second ^C does not wait for the step.
 pub(crate) fn end_between_steps() {
     on_interrupt(Duration::MAX, || {
         let mut state = state();
         state.is_requested = true;
-        if state.is_in_step {
+        if state.steps > 0 {
             say::message("interrupted; finishing the file at hand, ^C again ends it at once");
             return;
         }
@@ -75,12 +75,28 @@ pub(crate) fn end_between_steps() {
     });
 }
 
+/// A step that ^C does not break off, until it is dropped. What a step has done is told before it is over.
+#[derive(Debug)]
+#[must_use = "dropping it ends the step"]
+pub(crate) struct Step(());
+
+impl Step {
+    pub(crate) fn begin() -> Step {
+        state().steps += 1;
+        Step(())
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        state().steps -= 1;
+    }
+}
+
 /// Runs a step that ^C does not break off; whoever calls looks afterwards whether it was [requested](is_requested).
 pub(crate) fn unbroken<T>(step: impl FnOnce() -> T) -> T {
-    state().is_in_step = true;
-    let done = step();
-    state().is_in_step = false;
-    done
+    let _step = Step::begin();
+    step()
 }
 
 /// Whether there was a ^C that a step has outlived.

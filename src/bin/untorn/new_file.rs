@@ -1,7 +1,7 @@
 //! A new file that appears under its name when it is whole, or not at all; and never in the place of another one.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -19,13 +19,10 @@ pub(crate) struct NewFile {
 }
 
 impl NewFile {
-    /// Prepares a place for the file; nothing is created in it yet.
+    /// Prepares a place for the file; nothing is created in it yet. ^C may not come between this and the end.
     pub(crate) fn at(path: &Path) -> Result<NewFile, Stop> {
-        let failed = |error| Stop::system(format!("create `{}`", path.display()), error);
-        let Some(name) = path.file_name() else { return Err(failed(io::Error::other("it names no file"))) };
-        if path.symlink_metadata().is_ok() {
-            return Err(failed(io::Error::other("there is such a file already, and it is not replaced")));
-        }
+        let name = name_of(path)?;
+        let failed = |error| failed(path, error);
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(".");
@@ -41,12 +38,29 @@ impl NewFile {
 
     /// Gives the file its name, durably.
     pub(crate) fn install(self) -> Result<(), Stop> {
-        let failed = |error| Stop::system(format!("create `{}`", self.path.display()), error);
+        let failed = |error| failed(&self.path, error);
         File::open(&self.draft).and_then(|file| file.sync_all()).map_err(failed)?;
         let draft = TempPath::try_from_path(&self.draft).map_err(failed)?;
         draft.persist_noclobber(&self.path).map_err(|error| failed(error.error))?;
         self.dir.close().and_then(|()| File::open(parent(&self.path))?.sync_all()).map_err(failed)
     }
+}
+
+/// Refuses a path where no new file can be, before anything is done for it.
+pub(crate) fn refuse_existing(path: &Path) -> Result<(), Stop> {
+    name_of(path).map(drop)
+}
+
+fn name_of(path: &Path) -> Result<&OsStr, Stop> {
+    let Some(name) = path.file_name() else { return Err(failed(path, io::Error::other("it names no file"))) };
+    match path.symlink_metadata() {
+        Ok(_) => Err(failed(path, io::Error::other("there is such a file already, and it is not replaced"))),
+        Err(_) => Ok(name),
+    }
+}
+
+fn failed(path: &Path, error: io::Error) -> Stop {
+    Stop::system(format!("create `{}`", path.display()), error)
 }
 
 fn parent(path: &Path) -> &Path {

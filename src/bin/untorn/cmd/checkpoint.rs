@@ -7,6 +7,7 @@ use untorn::{ConsumerState, ErrorKind, SourceState};
 
 use crate::{
     exit::{Exit, Stop, help},
+    interrupt,
     output::Output,
     say::{self, STRONG, bad, notable, styled},
     text::{self, Shown, count, grouped},
@@ -181,17 +182,21 @@ fn place(source: &SourceState) -> String {
 }
 
 fn reset(args: &Reset) -> Result<Exit, Stop> {
+    interrupt::end_between_steps();
     let mut output = Output::new();
     let mut exit = Exit::Done;
     let name = args.which.name.as_deref().filter(|_| !args.which.all);
     for consumer in consumers(&args.dir, name)? {
         let dir = consumer.dir.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match exit.and(reset_one(&consumer, dir, args.json, &mut output)) {
+        let done = interrupt::unbroken(|| reset_one(&consumer, dir, args.json, &mut output).and_then(|exit| output.flush().map(|()| exit)));
+        match exit.and(done) {
             Some(so_far) => exit = so_far,
             None => break,
         }
+        if interrupt::is_requested() {
+            return Ok(Exit::Interrupted);
+        }
     }
-    output.flush()?;
     Ok(exit)
 }
 

@@ -15,8 +15,9 @@ use untorn::{Action, ErrorKind, Process, RepairMethod, RepairOptions, RepairPlan
 use crate::{
     args, compressed,
     exit::{Exit, Failure, Stop, help},
-    interrupt, journals,
-    new_file::NewFile,
+    interrupt::{self, Step},
+    journals,
+    new_file::{self, NewFile},
     output::Output,
     progress::Progress,
     repairs::{self, Totals, Verified},
@@ -141,7 +142,7 @@ impl Run<'_> {
         let mut exit = self.exit;
         let mut last = None;
         for file in files {
-            let told = self.file(&source, &file, target).and_then(|outcome| self.tell(&source, &file, &outcome).map(|exit| (exit, outcome)));
+            let told = self.file(&source, &file, target).and_then(|(outcome, _step)| self.tell(&source, &file, &outcome).map(|exit| (exit, outcome)));
             self.totals.failed += u64::from(matches!(told, Err(Stop::Failed(_) | Stop::Told)));
             exit = exit.and(told.map(|(exit, outcome)| {
                 if !matches!(outcome, Outcome::Clean(_) | Outcome::LeftOut) {
@@ -182,21 +183,32 @@ impl Run<'_> {
         Ok((source, files))
     }
 
-    fn file(&self, source: &Source, file: &Path, target: &OsStr) -> Result<Outcome, Stop> {
+    /// Plans and does what is to be done to one file. What was changed is to be told before its step is over.
+    fn file(&self, source: &Source, file: &Path, target: &OsStr) -> Result<(Outcome, Option<Step>), Stop> {
         let is_named = file == Path::new(target) && !self.args.recursive;
         if !is_named && compressed::of_file(file).is_some() {
-            return Ok(Outcome::LeftOut);
+            return Ok((Outcome::LeftOut, None));
         }
         let outcome = match &self.args.output {
             Some(out) => {
-                let new = NewFile::at(out)?;
-                let written = interrupt::unbroken(|| self.plan(source, file)?.write_to(new.draft()));
-                if written.is_ok() {
-                    new.install()?;
+                new_file::refuse_existing(out)?;
+                match self.plan(source, file) {
+                    Ok(plan) => {
+                        let step = Step::begin();
+                        let new = NewFile::at(out)?;
+                        let written = plan.write_to(new.draft());
+                        if written.is_ok() {
+                            new.install()?;
+                        }
+                        written.map(|written| (Outcome::Written(written), Some(step)))
+                    }
+                    Err(error) => Err(error),
                 }
-                written.map(Outcome::Written)
             }
-            None if self.args.undo => interrupt::unbroken(|| self.options().undo(file)).map(Outcome::Undone),
+            None if self.args.undo => {
+                let step = Step::begin();
+                self.options().undo(file).map(|undone| (Outcome::Undone(undone), Some(step)))
+            }
             None => self.repair(source, file),
         };
         outcome.map_err(|error| explained(error, source.name(file)))
@@ -224,29 +236,29 @@ impl Run<'_> {
         self.options().plan_with(file, &mut |at| progress.at(at.bytes_done, at.bytes_total))
     }
 
-    fn repair(&self, source: &Source, file: &Path) -> untorn::Result<Outcome> {
+    fn repair(&self, source: &Source, file: &Path) -> untorn::Result<(Outcome, Option<Step>)> {
         let mut tries = 0;
         loop {
             let plan = self.plan(source, file)?;
             if plan.is_empty() {
-                return Ok(Outcome::Clean(plan));
+                return Ok((Outcome::Clean(plan), None));
             }
             if self.args.recursive
                 && let Some(process) = self.who_is_at_work(file)?
             {
-                return Ok(Outcome::Live(plan, process));
+                return Ok((Outcome::Live(plan, process), None));
             }
             if !self.args.write {
-                return Ok(Outcome::Planned(plan));
+                return Ok((Outcome::Planned(plan), None));
             }
             let ranges = plan.actions().iter().filter(|action| action.what == What::Remove).count();
             tries += 1;
             // What was done must be told, so ^C does not end it while it is verified either; it only breaks that off.
-            let done = interrupt::unbroken(|| plan.apply().map(|repaired| Done { repaired, ranges, verified: verify(file) }));
-            match done {
+            let step = Step::begin();
+            match plan.apply().map(|repaired| Done { repaired, ranges, verified: verify(file) }) {
                 Err(error) if error.kind() == ErrorKind::Changed && tries < TRIES_MAX => {}
                 Err(error) => return Err(error),
-                Ok(done) => return Ok(Outcome::Repaired(done)),
+                Ok(done) => return Ok((Outcome::Repaired(done), Some(step))),
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     args, compressed,
     exit::{Exit, Failure, Stop, help},
     interrupt,
-    new_file::NewFile,
+    new_file::{self, NewFile},
     output::Output,
     records::{Records, Step, Walked},
     say::{self, good},
@@ -89,14 +89,14 @@ struct Converted {
 
 fn convert(args: &Args, form: Format) -> Result<Exit, Stop> {
     interrupt::end_between_steps();
-    let new = NewFile::at(&args.out)?;
+    new_file::refuse_existing(&args.out)?;
     let source = Source::open(&args.from)?;
     refuse_compressed(&source)?;
-    // Its directory goes with it, whatever happens.
-    let copied = interrupt::unbroken(|| {
-        let reader = Reader::open(source.path()).map_err(|error| explained(error, args, form))?;
-        Copy::new(&source, &new, form)?.run(Records::new(&source, reader, false), args.skip_damage)
-    })?;
+    // Of the directory in which the copy is written nothing stays behind on ^C. The copy looks for one itself.
+    let _step = interrupt::Step::begin();
+    let new = NewFile::at(&args.out)?;
+    let reader = Reader::open(source.path()).map_err(|error| explained(error, args, form))?;
+    let copied = Copy::new(&source, &new, form)?.run(Records::new(&source, reader, false), args.skip_damage)?;
     let Copied { records, skipped_bytes, exit } = copied;
     if exit >= Exit::Failed || (exit == Exit::Damage && !args.skip_damage) {
         return Ok(exit);
