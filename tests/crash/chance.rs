@@ -17,6 +17,12 @@ impl Chance {
         Chance(seed | 1)
     }
 
+    /// What gives the same once more.
+    #[allow(dead_code, reason = "not every test that has it passes it on")]
+    pub(crate) fn seed(&self) -> u64 {
+        self.0
+    }
+
     /// Another one, which goes its own way.
     pub(crate) fn fork(&mut self) -> Chance {
         Chance(self.next() | 1)

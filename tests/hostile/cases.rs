@@ -7,7 +7,7 @@ use std::{
 
 use untorn::{Durability, Format, Lock, LockWait, Writer};
 
-use crate::{chance::Chance, mutations};
+use crate::{chance::Chance, directory, mutations};
 
 /// A mutated file is cut to this.
 const BYTES_MAX: usize = 2 << 20;
@@ -25,7 +25,7 @@ pub(crate) struct Case {
 impl Case {
     /// Keeps the file for whoever looks into a failure.
     pub(crate) fn keep(&self) -> PathBuf {
-        let path = tempfile::tempdir().unwrap().keep().join("case.jsonl");
+        let path = directory().keep().join("case.jsonl");
         fs::write(&path, &self.bytes).unwrap();
         path
     }
@@ -110,7 +110,7 @@ fn corpus() -> Vec<PathBuf> {
 
 /// A sealed journal of the records in a file.
 fn sealed(bytes: &[u8]) -> Vec<u8> {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let path = dir.path().join("sealed.jsonl");
     let mut options = Writer::options();
     let mut writer = options.durability(Durability::Os).format(Format::Sealed).lock(Lock::Held, LockWait::Never).open(&path).unwrap();

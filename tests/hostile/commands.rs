@@ -1,20 +1,25 @@
 //! The commands, as processes: their exit status, their words, their JSON, and the most memory that they took.
+//!
+//! The system tells the memory of all children of a process together, and counts for each what its parent had. So the files are dealt with in
+//! shares, each by a process that does nothing else.
 
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
-
-use nix::sys::resource::{UsageWho, getrusage};
-use tempfile::TempDir;
 
 use crate::{
-    HANG, MEMORY_BYTES,
+    HANG,
     cases::{Case, Cases},
-    mutations, within_reason,
+    chance::Chance,
+    directory, memory, mutations, within_reason,
 };
+
+/// Which share of the files a process is to deal with, of how many, and the seed for all: `1/2 4711`.
+const SHARE: &str = "UNTORN_HOSTILE_SHARE";
 
 /// So many files are given to a command at a time.
 const FILES: usize = 20;
@@ -58,8 +63,30 @@ const SINGLES: [&[&str]; 14] = [
 /// S0-48: whatever is in the files, each command ends soon, with an exit status of its own, in little memory, and without a byte that could touch a terminal.
 #[test]
 fn every_command_stands_any_file() {
-    let mut cases = Cases::new("the commands", mutations());
-    let (mut run, mut files) = (Runs::default(), 0);
+    let shares = thread::available_parallelism().map_or(1, usize::from).min(8);
+    let seed = Chance::new("the commands").seed();
+    let started: Vec<_> = (0..shares)
+        .map(|share| {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", "commands::a_share_of_the_files", "--ignored", "--nocapture"]);
+            command.env(SHARE, format!("{share}/{shares}")).env("UNTORN_SEED", seed.to_string()).spawn().unwrap()
+        })
+        .collect();
+    // All of them end before any is judged, so that none is left behind.
+    let ended: Vec<_> = started.into_iter().map(|mut share| share.wait().unwrap()).collect();
+    assert!(ended.iter().all(std::process::ExitStatus::success), "what failed is told above");
+}
+
+/// Runs every command on one of several shares of the files; on all of them, if nothing says which.
+#[test]
+#[ignore = "it is a part of `every_command_stands_any_file`"]
+fn a_share_of_the_files() {
+    let given = std::env::var(SHARE).ok();
+    let (share, shares) = given.as_deref().and_then(|given| given.split_once('/')).unwrap_or(("0", "1"));
+    let (share, shares): (usize, usize) = (share.parse().unwrap(), shares.parse().unwrap());
+    let mut run = Runs::default();
+    let mut cases = Cases::new("the commands", mutations()).enumerate().filter_map(|(at, case)| (at / FILES % shares == share).then_some(case));
+    let mut files = 0;
     loop {
         let some: Vec<_> = cases.by_ref().take(FILES).collect();
         if some.is_empty() {
@@ -82,23 +109,20 @@ fn every_command_stands_any_file() {
         }
         files += some.len();
         if files % 1000 < FILES {
-            println!("the commands: {files} files so far");
+            println!("the commands, share {share}: {files} files so far");
         }
     }
+    let own = memory::peak().unwrap_or_default();
+    assert!(own < memory::allowed(0), "this process had {own} bytes itself, so it cannot tell what its children had");
     println!(
-        "the commands: {files} files, {} runs ({} ended with 0, {} with 1, {} with 2), {} JSON objects, at most {} KiB of memory",
+        "the commands, share {share}: {files} files, {} runs ({} ended with 0, {} with 1, {} with 2), {} JSON objects, at most {} KiB of memory",
         run.codes.iter().sum::<u64>(),
         run.codes[0],
         run.codes[1],
         run.codes[2],
         run.objects,
-        peak_kib()
+        memory::most_of_children() >> 10
     );
-}
-
-/// The most memory that a child had so far; it includes what this process had when it started it.
-fn peak_kib() -> u64 {
-    getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss().unsigned_abs()
 }
 
 #[derive(Default)]
@@ -109,7 +133,7 @@ struct Runs {
 
 impl Runs {
     fn readers(&mut self, arguments: &[&str], cases: &[Case]) -> Result<(), String> {
-        let dir = TempDir::new().unwrap();
+        let dir = directory();
         let files: Vec<_> = cases.iter().enumerate().map(|(at, case)| write(dir.path(), &format!("{at}.jsonl"), case)).collect();
         let mut command = untorn(dir.path());
         command.args(arguments).args(&files).stdin(Stdio::null());
@@ -124,7 +148,7 @@ impl Runs {
     }
 
     fn single(&mut self, arguments: &[&str], case: &Case) -> Result<(), String> {
-        let dir = TempDir::new().unwrap();
+        let dir = directory();
         let file = write(dir.path(), "a.jsonl", case);
         let mut command = untorn(dir.path());
         let is_input = arguments.contains(&"-") || arguments[0] == "append";
@@ -140,7 +164,7 @@ impl Runs {
     }
 
     fn run(&mut self, mut command: Command, is_json: bool, longest_line: u64) -> Result<(), String> {
-        let before = peak_kib();
+        let before = memory::most_of_children();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let reading = within_reason(move || {
@@ -157,9 +181,9 @@ impl Runs {
         self.objects += objects?;
         let Some(code @ 0..=2) = status.code() else { return Err(format!("it ended with {status}")) };
         self.codes[code as usize] += 1;
-        let after = peak_kib();
-        let allowed = (MEMORY_BYTES + longest_line) >> 10;
-        if after > before && after > allowed { Err(format!("it took {after} KiB, and {allowed} are allowed")) } else { Ok(()) }
+        let (after, allowed) = (memory::most_of_children(), memory::allowed(longest_line));
+        // As much as this may an earlier one have been allowed: then it is only seen to have taken no more than that.
+        if after > before && after > allowed { Err(format!("it took {after} bytes, and {allowed} are allowed")) } else { Ok(()) }
     }
 }
 

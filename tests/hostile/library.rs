@@ -11,14 +11,18 @@ use untorn::{ErrorKind, Lock, LockWait, OnCorrupt, Position, Reader, Start, Undo
 
 use crate::{
     cases::{Case, Cases},
-    mutations, within_reason,
+    directory, memory, mutations, within_reason,
 };
 
 /// S2, P1, P4, P5: what the library does with any file, and undoes.
 #[test]
 fn the_library_stands_any_file() {
     let cases = Cases::new("the library", mutations());
-    let (bases, mut files, mut bytes, mut found) = (cases.bases(), 0_u64, 0, Found::default());
+    let (bases, mut files, mut bytes, mut found, mut most) = (cases.bases(), 0_u64, 0, Found::default(), 0);
+    let is_measured = memory::forget_peak();
+    if !is_measured {
+        println!("skipped: the memory of the library: the system does not tell it");
+    }
     for case in cases {
         files += 1;
         if files % 1000 == 0 {
@@ -26,19 +30,26 @@ fn the_library_stands_any_file() {
         }
         bytes += case.bytes.len() as u64;
         let given = case.clone();
+        memory::forget_peak();
+        let before = memory::now();
         match within_reason(move || try_all(&given)) {
             Some(Ok(one)) => found.add(&one),
             Some(Err(_)) => panic!("{} panicked; it is kept as {}", case.name, case.keep().display()),
             None => panic!("{} hangs; it is kept as {}", case.name, case.keep().display()),
         }
+        let taken = memory::peak().zip(before).filter(|_| is_measured).map_or(0, |(peak, before)| peak.saturating_sub(before));
+        most = most.max(taken);
+        let allowed = memory::allowed(case.longest_line);
+        assert!(taken <= allowed, "{}: {taken} bytes were taken, and {allowed} are allowed; it is kept as {}", case.name, case.keep().display());
     }
     println!(
-        "the library: {files} files ({bases} as they were), {} MB; {} records read, {} files damaged, {} repaired and taken back, {} refused to append",
+        "the library: {files} files ({bases} as they were), {} MB; {} records read, {} files damaged, {} repaired and taken back, {} refused to append; at most {} KiB of memory",
         bytes / 1_000_000,
         found.records,
         found.damaged,
         found.repaired,
-        found.refused
+        found.refused,
+        most >> 10
     );
     assert!(found.damaged * 3 > files, "too little was damaged to say anything");
 }
@@ -62,7 +73,7 @@ impl Found {
 }
 
 fn try_all(case: &Case) -> Found {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = directory();
     let path = dir.path().join("hostile.jsonl");
     fs::write(&path, &case.bytes).unwrap();
     let records = read(&path, case);

@@ -3,6 +3,9 @@
 //! No panic, no hang, memory that does not grow with the file, and nothing that could touch a terminal. The bounded lane takes some hundred
 //! mutations; with `UNTORN_LONG` set it is 10,000, and `UNTORN_CORPUS` may name a directory with more files to start from. The seed is printed, and
 //! `UNTORN_SEED` sets it. The file that a failure is about stays in the directory that the failure names.
+//!
+//! The library runs in this process, the commands each in their own. What they write goes to memory where there is `/dev/shm`: it is not the disk
+//! that is tried here, and syncing it would take most of the time.
 #![cfg(unix)]
 #![allow(
     clippy::cast_possible_truncation,
@@ -20,12 +23,16 @@ mod cases;
 mod chance;
 mod commands;
 mod library;
+mod memory;
 mod mutations;
 
-use std::{sync::mpsc, time::Duration};
+use std::{path::Path, sync::mpsc, time::Duration};
+
+use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine; a file of some MB takes some ms.
 const HANG: Duration = Duration::from_secs(10);
+const HANG_STEPS: u32 = 100;
 
 /// What any process may take beside the longest line.
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -43,8 +50,13 @@ fn within_reason<T: Send + 'static>(step: impl FnOnce() -> T + Send + 'static) -
         let _ = done.send(());
         result
     });
-    match wait.recv_timeout(HANG) {
-        Err(mpsc::RecvTimeoutError::Timeout) => None,
-        _ => Some(worker.join()),
-    }
+    // In steps, so that time in which the whole machine stands still counts for one of them at most.
+    let hangs = (0..HANG_STEPS).all(|_| wait.recv_timeout(HANG / HANG_STEPS) == Err(mpsc::RecvTimeoutError::Timeout));
+    (!hangs).then(|| worker.join())
+}
+
+/// A directory that costs nothing to sync.
+fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
