@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     process::{Command, Stdio},
     sync::mpsc::{self, TryRecvError},
+    time::Duration,
 };
 
 use crate::support::{Place, Ran, append, assert_clean, is_installed, run, signal, skipped, untorn};
@@ -51,6 +52,27 @@ fn what_is_no_file_is_refused_at_once() {
     // What is found in a directory is no argument: what is no file there is left out.
     let ran = run(untorn().args(["verify", "-r"]).arg(place.join("")), b"");
     assert_eq!((ran.code, ran.stderr.contains("0 journals")), (Some(0), true), "{}", ran.stderr);
+}
+
+/// Somebody typed ten records, and was told then that the journal is a directory.
+#[test]
+fn a_directory_is_refused_before_anything_is_typed() {
+    let place = Place::new();
+    for arguments in [&["append", "."][..], &["append", "--batch", "."], &["rotate", "."]] {
+        let mut command = untorn();
+        command.args(arguments).current_dir(place.join("")).stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Nothing comes, and it is not closed.
+        let stdin = child.stdin.take();
+        let (ended, has_ended) = mpsc::channel();
+        let pid = child.id();
+        std::thread::spawn(move || ended.send(Ran::from(child.wait_with_output().unwrap())));
+        let ran = has_ended.recv_timeout(Duration::from_secs(60));
+        let ran = ran.unwrap_or_else(|_| panic!("{arguments:?} waits, as process {pid}"));
+        drop(stdin);
+        assert_eq!(ran.code, Some(2), "{arguments:?}");
+        assert_eq!(ran.stderr, "untorn: cannot append to `.`: it is a directory\nhint: name a journal in it; `untorn verify -r .` finds them\n");
+    }
 }
 
 /// A file that may not be read is told with the reason, and the others are dealt with all the same.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Serialize, de::IgnoredAny};
-use untorn::{Code, Damage, Line, Mark, ReadOptions, Reader, Verdict};
+use untorn::{Code, Damage, ErrorKind, Line, Mark, ReadOptions, Reader, Verdict};
 
 use crate::{
     exit::{Exit, Stop},
@@ -70,7 +70,8 @@ pub(crate) fn print(files: &[OsString], options: &ReadOptions, form: Form) -> Re
 
 fn print_one(file: &OsString, options: &ReadOptions, form: Form, output: &mut Output) -> Result<Exit, Stop> {
     let source = Source::open(file)?;
-    let mut records = Records::new(&source, options.open(source.path())?, form != Form::Line);
+    let reader = options.open(source.path()).map_err(|error| explained(error, source.path()))?;
+    let mut records = Records::new(&source, reader, form != Form::Line);
     source.opened();
     while let Some(step) = records.next(&mut || output.flush())? {
         if let Step::Record(mut line) = step {
@@ -79,6 +80,15 @@ fn print_one(file: &OsString, options: &ReadOptions, form: Form, output: &mut Ou
     }
     output.flush()?;
     Ok(records.finish()?.exit)
+}
+
+fn explained(error: untorn::Error, path: &Path) -> Stop {
+    if error.kind() == ErrorKind::NotAFile && path.is_dir() {
+        say::error(&error);
+        say::hint(format_args!("name the journals in it; `untorn verify -r {}` finds them", text::quoted(path)));
+        return Stop::Told;
+    }
+    error.into()
 }
 
 /// A walk over the records of one journal, which tells what it passes over.

@@ -27,6 +27,9 @@ const BESIDE: [&str; 4] = [".quarantine", ".bak-", ".original-", ".untorn-tmp-"]
 
 /// Refuses a file that is plainly no journal, or a part of another one. One that is missing, empty or damaged is none of those.
 pub(crate) fn check(path: &Path) -> Result<(), Stop> {
+    if path.is_dir() {
+        return refused(path, "it is a directory", format_args!("name a journal in it; `untorn verify -r {}` finds them", text::quoted(path)));
+    }
     let target = fs::read_link(path).map_or(path.to_owned(), |target| path.with_file_name(target));
     if let Some(journal) = journal_of(&target) {
         let why = format!("it belongs to `{}`", journal.display());
