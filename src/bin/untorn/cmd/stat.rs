@@ -287,7 +287,10 @@ impl Stat {
         let [p50, p90, p99] = share.percentiles.map(text::short_size);
         let max = text::short_size(self.sizes.max());
         say::lines(format_args!("  record     {about}p50 {p50}   p90 {p90}   p99 {p99}   max {max}{number}"));
-        say::lines(format_args!("             the largest 1 % hold {about}{} % of the bytes", share.largest_percent));
+        // One percent of fewer is less than a record.
+        if self.records >= 100 {
+            say::lines(format_args!("             the largest 1 % hold {about}{} % of the bytes", share.largest_percent));
+        }
     }
 
     fn tell_segments(&self) {
