@@ -78,3 +78,23 @@ fn an_index_counts_each_record_once_over_several_runs() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{run:>8} text\n"), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn a_journal_is_repaired_and_had_back_from_code() {
+    let Some(example) = built("repair") else { return println!("skipped: example repair: it was not built") };
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("session.jsonl");
+    let damaged = "{\"n\":1}\n{\"n\":2}{\"n\":3}\n\0\0\0{\"n\":4}\n";
+    std::fs::write(&journal, damaged).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(&example).args(arguments).arg(&journal).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&[]);
+    assert!(text.ends_with("\n1 records as they were, 3 saved from damaged lines, 3 bytes removed\n"), "{text}");
+    assert_clean(&journal, 4);
+    assert!(run(&["--undo"]).starts_with("as before repair "));
+    assert_eq!(std::fs::read_to_string(&journal).unwrap(), damaged);
+    assert_eq!(run(&["--undo"]), "no repair to take back\n");
+}
