@@ -107,9 +107,11 @@
 //! | the question | the answer |
 //! |---|---|
 //! | How do I get there from what I have? | [`guide::migrating`] |
+//! | How does the command stand in a pipe? | [`guide::pipes`] |
 //! | What are the bytes? | [`mod@format`], and `src/format/` |
 //! | How is a record appended? | [`Writer`]; `src/writer/commit.rs` from lock to acknowledgement, `src/append.rs` the write |
 //! | Who may write? | [`Lock`], `src/lock.rs` |
+//! | Who else is at work on it? | [`lock_holder`], [`Others`], `src/others.rs` |
 //! | What does an append cost, and what to choose when? | [`guide::cost`] |
 //! | How do many threads or tasks append? | [`SharedWriter`] and `AsyncWriter`; `src/group_commit/` |
 //! | What if a write fails halfway? | [`Rollback`], `src/rollback.rs` |

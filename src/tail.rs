@@ -63,6 +63,26 @@ pub(crate) struct Rules<'a> {
 }
 
 /// What opening, or an append after somebody else's, did to the end of the file.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("session.jsonl");
+/// # untorn::Writer::open(&path)?.append("hi")?;
+/// # let whole = std::fs::metadata(&path)?.len();
+/// # std::io::Write::write_all(&mut std::fs::OpenOptions::new().append(true).open(&path)?, b"{\"role\":\"ag")?;
+/// // The last run died in the middle of a record.
+/// let writer = untorn::Writer::open(&path)?;
+/// let repair = writer.tail_repair();
+/// assert_eq!((repair.removed_bytes(), repair.reason()), (11, Some(untorn::Code::TornTail)));
+/// assert!(repair.to_string().starts_with("11 bytes from byte "));
+///
+/// // Nothing is lost: the bytes are beside the journal, and the old file can be had back.
+/// assert!(std::fs::read_to_string(repair.quarantine().expect("its place"))?.contains("ag"));
+/// # drop(writer);
+/// untorn::undo_repair(&path)?;
+/// assert_eq!(std::fs::metadata(&path)?.len(), whole + 11);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct TailRepair {
     removed: Option<(Position, Position)>,

@@ -223,6 +223,9 @@ impl Options {
 
     /// Opens the journal for appending, creating it if it is missing, and repairs its tail.
     ///
+    /// Any name will do, `session.jsonl` or `log`. Beside it, its archived segments have a number of six digits or more in their names, as
+    /// `session.000001.jsonl`: so a file that is called `session.20260101.jsonl` belongs to the journal `session.jsonl`, and is better called otherwise.
+    ///
     /// # Durability
     ///
     /// A created file and its name are durable before the first record is acknowledged. What the tail repair removes is durable in quarantine
