@@ -167,7 +167,7 @@ impl Runs {
         let before = memory::most_of_children();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let reading = within_reason(move || {
+        let reading = within_reason(child.id(), move || {
             let words = std::thread::spawn(move || words(stderr));
             let objects = objects(stdout, is_json);
             (objects, words.join().unwrap())
@@ -176,7 +176,8 @@ impl Runs {
             child.kill().unwrap();
         }
         let status = child.wait().unwrap();
-        let (objects, words) = reading.ok_or_else(|| format!("it was still running after {} s", HANG.as_secs()))?.unwrap();
+        let (objects, words) =
+            reading.ok_or_else(|| format!("it did not end, though it had {} s of work, or waits for something", HANG.as_secs()))?.unwrap();
         words?;
         self.objects += objects?;
         let Some(code @ 0..=2) = status.code() else { return Err(format!("it ended with {status}")) };

@@ -32,7 +32,7 @@ fn the_library_stands_any_file() {
         let given = case.clone();
         memory::forget_peak();
         let before = memory::now();
-        match within_reason(move || try_all(&given)) {
+        match within_reason(std::process::id(), move || try_all(&given)) {
             Some(Ok(one)) => found.add(&one),
             Some(Err(_)) => panic!("{} panicked; it is kept as {}", case.name, case.keep().display()),
             None => panic!("{} hangs; it is kept as {}", case.name, case.keep().display()),
