@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    bell::Bell,
+    bell::{Bell, Patience},
     chore::Chore,
     group::{Group, Offer, Order, Outcome, Place, Size},
     runtime::{
@@ -59,9 +59,12 @@ pub(crate) struct Queue {
     worker: OnceLock<ThreadId>,
 }
 
-/// How long the worker listens for the next record, and an append for its verdict. The second is time that a task takes from the others.
-const ARRIVAL_MOMENT: Duration = Duration::from_micros(40);
-const VERDICT_MOMENT: Duration = Duration::from_micros(10);
+/// How long the worker listens for the next record: longer than it takes to wake who appends it.
+const ARRIVAL: Patience = Patience { keeps: Duration::from_micros(4), yields: Duration::from_micros(36) };
+
+/// How long an append listens for its verdict, which is time that a task takes from the others. It does not offer the processor, since nobody says
+/// when it would get it back.
+const VERDICT: Patience = Patience { keeps: Duration::from_micros(10), yields: Duration::ZERO };
 
 /// A claim that was queued.
 #[derive(Debug)]
@@ -79,8 +82,8 @@ impl Queue {
             path,
             state: Mutex::new(state),
             work: Condvar::new(),
-            arrival: Bell::new(ARRIVAL_MOMENT),
-            verdicts: Bell::new(VERDICT_MOMENT),
+            arrival: Bell::new(ARRIVAL),
+            verdicts: Bell::new(VERDICT),
             worker: OnceLock::new(),
         }
     }
@@ -340,7 +343,6 @@ impl Queue {
         let mut state = self.lock();
         let Done { whole, refused, failed, synced, health } = done;
         let not_synced = synced.clone().and_then(Result::err);
-        self.verdicts.ring();
         let durable = health.marks.durable;
         let mut closed = false;
         group.settle(&mut state.slots, &mut wake, |place| {
@@ -365,8 +367,12 @@ impl Queue {
         let interval = group.reached(whole).filter_map(Order::interval).min();
         let kept = group.unsettled();
         group.clear();
-        let arrived = std::mem::replace(&mut state.waiting, kept);
-        state.waiting.extend(&arrived);
+        // Who came while this try was made has not been tried.
+        let untried = state.waiting.orders().any(|order| !matches!(order, Order::Enqueue(_)));
+        if !kept.is_empty() {
+            let arrived = std::mem::replace(&mut state.waiting, kept);
+            state.waiting.extend(&arrived);
+        }
         state.under_way = Size::default();
         state.schedule_sync(interval, synced.is_some());
         let failure = not_synced.or(failed);
@@ -375,14 +381,14 @@ impl Queue {
         }
         if let Some(failure) = failure {
             state.fail(failure, health.poison.clone());
-            // Who came while this try was made has not been tried.
-            let untried = arrived.orders().any(|order| !matches!(order, Order::Enqueue(_)));
             if let Some(stuck) = &mut state.stuck {
                 stuck.prompted |= untried;
             }
         }
         state.report(health, &mut wake);
         drop(state);
+        // Who hears it takes the lock next.
+        self.verdicts.ring();
         wake.into_iter().for_each(Waker::wake);
         closed
     }

@@ -717,6 +717,22 @@ fn dropping_the_last_handle_drains_the_queue() {
     assert_eq!(records(&disk), [json!(0), json!(1)]);
 }
 
+/// F54: a lone append may listen for its verdict for a moment, right after another one had its own, but never for longer than that.
+#[test]
+fn a_lone_append_on_a_disk_that_stands_still_is_pending() {
+    let disk = SimDisk::new();
+    let writer = current_thread(options(&disk).durability(Durability::Os).open_async(PATH)).unwrap();
+    for pair in 0..200 {
+        current_thread(writer.append(&json!(2 * pair))).unwrap();
+        let stalled = Stalled::at_next(&disk, OpKind::Write);
+        let mut append = writer.append(&json!(2 * pair + 1));
+        assert!(poll_once(&mut append).is_pending());
+        stalled.wait().release();
+        current_thread(append).unwrap();
+    }
+    assert_eq!(records(&disk), (0..400).map(Value::from).collect::<Vec<_>>());
+}
+
 /// F54: while the disk stands still, tasks go on, memory stays at the bound, and whoever comes waits.
 #[test]
 fn a_disk_that_stands_still_stops_no_task_and_fills_no_memory() {
