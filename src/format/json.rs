@@ -284,7 +284,7 @@ impl<'a> Cursor<'a> {
                     return Ok(());
                 }
                 Some(b'\\') => match self.text.get(self.at + 1) {
-                    Some(byte) if SIMPLE_ESCAPES.get(usize::from(*byte)) == Some(&true) => self.at += 2,
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
                     _ => (self.at, self.lone_surrogate) = self.unicode_escape()?,
                 },
                 Some(_) => return Err(self.invalid(Reason::ControlCharacter)),
@@ -546,17 +546,6 @@ impl Nesting {
         }
     }
 }
-
-/// What may stand behind a backslash, other than `u`. Looked up, since which of them comes next cannot be predicted.
-const SIMPLE_ESCAPES: [bool; 256] = {
-    let mut escapes = [false; 256];
-    let mut letters: &[u8] = b"\"\\/bfnrt";
-    while let [letter, rest @ ..] = letters {
-        escapes[*letter as usize] = true;
-        letters = rest;
-    }
-    escapes
-};
 
 /// As many bytes as a word has bits.
 const BLOCK_BYTES: usize = u64::BITS as usize;

@@ -91,10 +91,10 @@ fn parse_hex(digits: &[u8; CRC_HEX_DIGITS]) -> Option<u32> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let digits = u64::from_be_bytes(*digits);
     let letters = digits >> 6 & ONES;
-    let values = (digits & 0x0f * ONES) + 9 * letters;
+    let values = (digits & (0x0f * ONES)) + 9 * letters;
     let spelt = values + u64::from(b'0') * ONES + LETTERS_BEHIND * letters;
     // A byte that stands for 10 or more is a letter, and no other byte is.
-    let are_hex = (spelt == digits) & (values & 0xf0 * ONES == 0) & ((values + 6 * ONES) >> 4 & ONES == letters);
+    let are_hex = (spelt == digits) & (values & (0xf0 * ONES) == 0) & (((values + 6 * ONES) >> 4) & ONES == letters);
     let pairs = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
     let quarters = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
     let number = (quarters | quarters >> 16) & u64::from(u32::MAX);
