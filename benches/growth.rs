@@ -1,7 +1,7 @@
 //! Does anything slow down, or take more memory, as the journal grows?
 //!
-//! Each operation on a larger journal is held against the same one on a journal of 1 MiB. `--svg FILE` draws it. Appending and opening look at the
-//! end of the file only, so for them files are a hole but for their first line and their last 4 MiB; what is verified is written in full.
+//! Each operation on a larger journal is held against the same one on a journal of 1 MiB. `--svg FILE` draws it. Appending, opening and following
+//! look at the end of the file only, so for them files are a hole but for their first line and their last 4 MiB; what is verified is written in full.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -25,7 +25,7 @@ use common::{
     scratch::{Scratch, held},
     svg::{self, Curve},
 };
-use untorn::{Durability, Format, VerifyOptions};
+use untorn::{Durability, Follower, Format, Start, VerifyOptions};
 
 /// What all others are held against.
 const SMALLEST: u64 = 1 << 20;
@@ -43,7 +43,8 @@ fn main() {
     let verified_last = sizes.iter().copied().filter(|size| *size <= verified_max).max();
     let small = scratch.journal(Format::Sealed, SMALLEST, &records);
 
-    let [mut append, mut open, mut verify, mut memory] = ["append", "open", "verify, by byte", "verify, memory"].map(Curve::new);
+    let [mut append, mut open, mut follow, mut verify, mut memory] =
+        ["append", "open", "follow", "verify, by byte", "verify, memory"].map(Curve::new);
     for &bytes in &sizes {
         let size = size_of(bytes);
         let goal = |is_last| if is_last { Goal::Ratio(0.9) } else { Goal::Shown };
@@ -57,6 +58,11 @@ fn main() {
             "of 1 MiB",
             goal(bytes == largest),
             opening(&small),
+        )));
+        follow.add(bench.row(Row::new(format!("growth/follow/{size}"), Unit::Records, 1, following(&long, &records)).against(
+            "at the end of 1 MiB",
+            goal(bytes == largest),
+            following(&small, &records),
         )));
         std::fs::remove_file(&long).unwrap();
 
@@ -76,8 +82,11 @@ fn main() {
     }
     if let Some(file) = &bench.settings.svg {
         let places: Vec<String> = std::iter::once(SMALLEST).chain(sizes).map(size_of).collect();
-        std::fs::write(file, svg::curves("Time and memory as a journal grows; those at 1 MiB are 1", &places, &[append, open, verify, memory]))
-            .unwrap();
+        std::fs::write(
+            file,
+            svg::curves("Time and memory as a journal grows; those at 1 MiB are 1", &places, &[append, open, follow, verify, memory]),
+        )
+        .unwrap();
     }
     bench.end();
 }
@@ -96,6 +105,20 @@ fn appending<'a>(path: &'a Path, records: &'a Records) -> impl FnMut(u64) -> Dur
                 writer.append(records.typed(number)).unwrap();
             }
         })
+    }
+}
+
+/// Appends a record and has it given to a follower, one after the other. Both are opened for each turn, which is not timed.
+fn following<'a>(path: &'a Path, records: &'a Records) -> impl FnMut(u64) -> Duration + 'a {
+    move |count| {
+        let mut writer = held(Durability::Os).open(path).unwrap();
+        let mut follower = Follower::open(path, Start::End).unwrap();
+        let mut follow = |number| {
+            writer.append(records.typed(number)).unwrap();
+            assert!(follower.next(Duration::from_secs(60)).unwrap().is_some());
+        };
+        follow(0);
+        timed(|| (1..=count).for_each(follow))
     }
 }
 

@@ -97,7 +97,7 @@ impl fmt::Display for Reason {
 /// Checks that `text` is exactly one JSON value, with white space allowed around and between its tokens.
 pub(crate) fn validate(text: &[u8]) -> Result<Valid, Invalid> {
     let (valid, end) = first_value(text)?;
-    let mut rest = Cursor { at: end, ..Cursor::new(text) };
+    let mut rest = Cursor { text, at: end, block: end, special: 0, lone_surrogate: false };
     match rest.peek_token() {
         None => Ok(valid),
         Some(byte) => Err(rest.refuse(byte, Reason::TrailingBytes)),
@@ -111,8 +111,8 @@ pub(crate) fn first_value(text: &[u8]) -> Result<(Valid, usize), Invalid> {
     let mut cursor = Cursor::new(text);
     let walked = cursor.value();
     let at = walked.map_or_else(|invalid| invalid.at, |_| cursor.at);
-    cursor.check_utf8_before(at)?;
-    Ok((Valid { kind: walked?, lone_surrogate: cursor.lone_surrogate }, at))
+    check_utf8_before(text, at)?;
+    Ok((walked?, at))
 }
 
 /// Tells whether `text` begins a JSON value and does not finish it, so that only more bytes could make it one.
@@ -162,7 +162,10 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// A place in the text, and what was noticed on the way to it.
+/// A place in the text.
+///
+/// What moves it is inlined, and what is not gets a copy: so all of it stays in registers, which is most of the speed.
+#[derive(Clone, Copy)]
 struct Cursor<'a> {
     text: &'a [u8],
     /// Never greater than the length of `text`.
@@ -176,60 +179,83 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, block: 0, special: special_bytes(text), lone_surrogate: false }
+        Self { text, at: 0, block: 0, special: special_bytes(text, 0), lone_surrogate: false }
     }
 
     /// Moves past one value. Bytes of strings are taken as they come: UTF-8 is checked afterwards, once.
-    fn value(&mut self) -> Result<Kind, Invalid> {
+    #[inline(always)]
+    fn value(&mut self) -> Result<Valid, Invalid> {
         let kind = self.kind()?;
         let mut open = Nesting::default();
+        let mut is_behind = false;
         loop {
-            match self.kind()? {
-                Kind::Object => {
-                    self.at += 1;
-                    if !self.take_token(b'}') {
-                        open.push(Container::Object);
-                        self.key()?;
-                        continue;
+            // Up to the next string, and into it.
+            let mut is_key = 'token: loop {
+                if !is_behind {
+                    match self.kind()? {
+                        Kind::String => {
+                            self.at += 1;
+                            break false;
+                        }
+                        Kind::Object => {
+                            self.at += 1;
+                            if !self.take_token(b'}') {
+                                open.push(Container::Object);
+                                self.expect_token(b'"', Reason::ExpectedKey)?;
+                                break true;
+                            }
+                        }
+                        Kind::Array => {
+                            self.at += 1;
+                            if !self.take_token(b']') {
+                                open.push(Container::Array);
+                                continue;
+                            }
+                        }
+                        Kind::Number => self.number()?,
+                        Kind::Literal => self.literal()?,
                     }
                 }
-                Kind::Array => {
-                    self.at += 1;
-                    if !self.take_token(b']') {
-                        open.push(Container::Array);
-                        continue;
+                // A value ends here, and with it every container that closes right behind.
+                loop {
+                    let Some(container) = open.innermost() else {
+                        return Ok(Valid { kind, lone_surrogate: self.lone_surrogate });
+                    };
+                    match (self.peek_token(), container) {
+                        (Some(b','), Container::Object) => {
+                            self.at += 1;
+                            self.expect_token(b'"', Reason::ExpectedKey)?;
+                            break 'token true;
+                        }
+                        (Some(b','), Container::Array) => {
+                            self.at += 1;
+                            break;
+                        }
+                        (Some(b'}'), Container::Object) | (Some(b']'), Container::Array) => {
+                            self.at += 1;
+                            open.pop();
+                        }
+                        (Some(byte), _) => return Err(self.refuse(byte, Reason::ExpectedCommaOrEnd)),
+                        (None, _) => return Err(self.ends_early()),
                     }
                 }
-                Kind::String => {
-                    self.at += 1;
-                    self.string()?;
+                is_behind = false;
+            };
+            // Through strings, as long as only what separates a key from its value, or a value from the next key, is between them.
+            is_behind = loop {
+                self.string()?;
+                if !is_key {
+                    if open.innermost() != Some(Container::Object) || !self.take_pair(b",\"") {
+                        break true;
+                    }
+                    is_key = true;
+                } else if self.take_pair(b":\"") {
+                    is_key = false;
+                } else {
+                    self.expect_token(b':', Reason::ExpectedColon)?;
+                    break false;
                 }
-                Kind::Number => self.number()?,
-                Kind::Literal => self.literal()?,
-            }
-            // A value ends here, and with it every container that closes right behind.
-            loop {
-                let Some(container) = open.innermost() else {
-                    return Ok(kind);
-                };
-                match (self.peek_token(), container) {
-                    (Some(b','), Container::Object) => {
-                        self.at += 1;
-                        self.key()?;
-                        break;
-                    }
-                    (Some(b','), Container::Array) => {
-                        self.at += 1;
-                        break;
-                    }
-                    (Some(b'}'), Container::Object) | (Some(b']'), Container::Array) => {
-                        self.at += 1;
-                        open.pop();
-                    }
-                    (Some(byte), _) => return Err(self.refuse(byte, Reason::ExpectedCommaOrEnd)),
-                    (None, _) => return Err(self.ends_early()),
-                }
-            }
+            };
         }
     }
 
@@ -247,28 +273,22 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Moves past a key and its colon.
-    #[inline(always)]
-    fn key(&mut self) -> Result<(), Invalid> {
-        self.expect_token(b'"', Reason::ExpectedKey)?;
-        self.string()?;
-        self.expect_token(b':', Reason::ExpectedColon)
-    }
-
     /// Moves past the rest of a string and its closing quote; the opening one is behind.
     #[inline(always)]
     fn string(&mut self) -> Result<(), Invalid> {
         loop {
             self.skip_plain_characters();
-            match self.rest() {
-                [b'"', ..] => {
+            match self.peek() {
+                Some(b'"') => {
                     self.at += 1;
                     return Ok(());
                 }
-                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
-                [b'\\', ..] => self.unicode_escape()?,
-                [_, ..] => return Err(self.invalid(Reason::ControlCharacter)),
-                [] => return Err(self.ends_early()),
+                Some(b'\\') => match self.text.get(self.at + 1) {
+                    Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+                    _ => (self.at, self.lone_surrogate) = self.unicode_escape()?,
+                },
+                Some(_) => return Err(self.invalid(Reason::ControlCharacter)),
+                None => return Err(self.ends_early()),
             }
         }
     }
@@ -287,13 +307,13 @@ impl<'a> Cursor<'a> {
                 self.at = self.block + BLOCK_BYTES;
             }
             self.block = self.at;
-            self.special = special_bytes(self.rest());
+            self.special = special_bytes(self.text, self.at);
         }
     }
 
-    /// Moves past an escape that starts with `\u`, and past the other half of its surrogate pair.
+    /// Gives the place behind an escape that starts with `\u` and behind the other half of its surrogate pair, and whether a half was alone yet.
     #[inline(never)]
-    fn unicode_escape(&mut self) -> Result<(), Invalid> {
+    fn unicode_escape(mut self) -> Result<(usize, bool), Invalid> {
         self.at += 1;
         match self.peek() {
             Some(b'u') => self.at += 1,
@@ -305,7 +325,7 @@ impl<'a> Cursor<'a> {
             0xDC00..0xE000 => self.lone_surrogate = true,
             _ => {}
         }
-        Ok(())
+        Ok((self.at, self.lone_surrogate))
     }
 
     /// Moves past the escape that completes a pair, or notes that the half behind is alone.
@@ -334,6 +354,7 @@ impl<'a> Cursor<'a> {
         Ok(unit)
     }
 
+    #[inline(always)]
     fn number(&mut self) -> Result<(), Invalid> {
         self.take(|byte| byte == b'-');
         if !self.take(|byte| byte == b'0') {
@@ -350,6 +371,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves past one digit or more.
+    #[inline(always)]
     fn digits(&mut self) -> Result<(), Invalid> {
         match self.peek() {
             Some(b'0'..=b'9') => {}
@@ -360,6 +382,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline(always)]
     fn literal(&mut self) -> Result<(), Invalid> {
         let word: &[u8] = match self.peek() {
             Some(b't') => b"true",
@@ -370,16 +393,22 @@ impl<'a> Cursor<'a> {
             self.at += word.len();
             return Ok(());
         }
+        Err(self.misspelt(word))
+    }
+
+    #[cold]
+    fn misspelt(mut self, word: &[u8]) -> Invalid {
         for letter in word {
             match self.peek() {
                 Some(byte) if byte == *letter => self.at += 1,
-                Some(byte) => return Err(self.refuse(byte, Reason::ExpectedValue)),
+                Some(byte) => return self.refuse(byte, Reason::ExpectedValue),
                 None => break,
             }
         }
-        Err(self.ends_early())
+        self.ends_early()
     }
 
+    #[inline(always)]
     fn rest(&self) -> &'a [u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -387,6 +416,16 @@ impl<'a> Cursor<'a> {
     #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
+    }
+
+    /// Moves past two bytes if they come next.
+    #[inline(always)]
+    fn take_pair(&mut self, pair: &[u8; 2]) -> bool {
+        if self.rest().first_chunk() != Some(pair) {
+            return false;
+        }
+        self.at += pair.len();
+        true
     }
 
     /// Moves past white space and looks at what follows it.
@@ -433,32 +472,33 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The text before `at` is UTF-8, unless it ends the text inside a sequence: more bytes could complete that one.
-    fn check_utf8_before(&self, at: usize) -> Result<(), Invalid> {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        if simdutf8::basic::from_utf8(before).is_ok() {
-            return Ok(());
-        }
-        match str::from_utf8(before) {
-            Err(error) if error.error_len().is_some() || at < self.text.len() => Err(Invalid { at: error.valid_up_to(), reason: Reason::NotUtf8 }),
-            _ => Ok(()),
-        }
-    }
-
     /// Refuses `byte`, which is the next one: it does not fit here, or fits no text at all.
     #[cold]
-    fn refuse(&self, byte: u8, reason: Reason) -> Invalid {
+    fn refuse(self, byte: u8, reason: Reason) -> Invalid {
         let starts_character = self.rest().utf8_chunks().next().is_some_and(|chunk| !chunk.valid().is_empty());
         if byte.is_ascii() || starts_character { self.invalid(reason) } else { self.invalid(Reason::NotUtf8) }
     }
 
-    #[cold]
+    #[inline(always)]
     fn ends_early(&self) -> Invalid {
         self.invalid(Reason::EndsEarly)
     }
 
+    #[inline(always)]
     fn invalid(&self, reason: Reason) -> Invalid {
         Invalid { at: self.at, reason }
+    }
+}
+
+/// The text before `at` is UTF-8, unless it ends the text inside a sequence: more bytes could complete that one.
+fn check_utf8_before(text: &[u8], at: usize) -> Result<(), Invalid> {
+    let before = text.get(..at).unwrap_or(text);
+    if simdutf8::basic::from_utf8(before).is_ok() {
+        return Ok(());
+    }
+    match str::from_utf8(before) {
+        Err(error) if error.error_len().is_some() || at < text.len() => Err(Invalid { at: error.valid_up_to(), reason: Reason::NotUtf8 }),
+        _ => Ok(()),
     }
 }
 
@@ -510,21 +550,40 @@ impl Nesting {
 /// As many bytes as a word has bits.
 const BLOCK_BYTES: usize = u64::BITS as usize;
 
-/// One bit for each of the first bytes of `text`, set where a byte cannot stand in a string as it is, or where the text has ended.
-#[inline(always)]
-fn special_bytes(text: &[u8]) -> u64 {
-    let mut padded = [0; BLOCK_BYTES];
-    let block = match text.first_chunk() {
-        Some(block) => block,
+/// One bit for each byte of `text` from `at` on, set where a byte cannot stand in a string as it is, or where the text has ended.
+#[inline(never)]
+fn special_bytes(text: &[u8], at: usize) -> u64 {
+    let rest = text.get(at..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(block) => special_in(block),
+        None => special_at_end(text, rest),
+    }
+}
+
+/// The same where `text` ends in `rest`, inside the block. What is missing behind it is made up for in front.
+#[inline(never)]
+fn special_at_end(text: &[u8], rest: &[u8]) -> u64 {
+    let missing = BLOCK_BYTES - rest.len().min(BLOCK_BYTES);
+    if missing == BLOCK_BYTES {
+        return u64::MAX;
+    }
+    let bits = match text.last_chunk() {
+        Some(block) => special_in(block),
         None => {
-            if let Some(start) = padded.get_mut(..text.len()) {
-                start.copy_from_slice(text);
-            }
-            &padded
+            let mut block = [0; BLOCK_BYTES];
+            block.iter_mut().skip(missing).zip(rest).for_each(|(to, from)| *to = *from);
+            special_in(&block)
         }
     };
-    // Compilers turn these comparisons into vector code, eight bytes or more to an instruction.
-    let flags = block.map(|byte| u8::from((byte == b'"') | (byte == b'\\') | (byte < b' ')));
+    bits >> missing | !(u64::MAX >> missing)
+}
+
+/// One bit for each byte of a block.
+#[inline(always)]
+fn special_in(block: &[u8; BLOCK_BYTES]) -> u64 {
+    // With one bit changed a quote stands right behind the control characters, and these stay where they are. Compilers turn these comparisons into
+    // vector code, sixteen bytes or more to an instruction.
+    let flags = block.map(|byte| u8::from((byte ^ 0x02 <= b' ') | (byte == b'\\')));
     // The product gathers the flags of eight bytes in its highest one.
     let (words, _) = flags.as_chunks();
     words.iter().fold(0, |bits, word| {

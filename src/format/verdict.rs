@@ -161,6 +161,7 @@ pub(crate) enum Judged {
 
 impl Judged {
     /// Judges the bytes of one line: by its seal if it has the shape of one, else as JSON.
+    #[inline]
     pub(crate) fn of(framed: &Framed<'_>) -> Judged {
         match framed.shape() {
             seal::Shape::Sealed(seal) if seeded::bug("lf-for-proof") || seal.holds(framed.text) => Judged::Sealed(seal),

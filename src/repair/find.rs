@@ -93,7 +93,7 @@ impl Meter<'_> {
     fn at(&mut self, bytes_done: u64, bytes_total: u64) {
         if bytes_done >= self.next {
             self.next = bytes_done.saturating_add(TOLD_EVERY_BYTES);
-            (self.on)(verify::Progress { bytes_done, bytes_total, finding: None });
+            (self.on)(verify::Progress { bytes_done, bytes_total, finding: None, file: None });
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct SealedRun {
 }
 
 /// What two plain records have in common if they are equal, and hardly ever otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Print {
     len: usize,
     crc: u32,
@@ -103,20 +103,26 @@ impl Source<'_> {
     pub(super) fn judge(&self, chunk: &Range<u64>, tell: &mut impl FnMut(Run) -> Flow) -> Flow {
         let Some(mut lines) = self.lines_of(chunk)? else { return Ok(()) };
         let mut open: Option<Run> = None;
+        let mut last = LastPlain::default();
         while lines.offset() < chunk.end
             && let Some(span) = lines.next(self.file)?
         {
-            let line = self.line(&span, lines.bytes());
+            let framed = Framed::new(lines.bytes(), span.start == 0);
+            let line = self.line(&span, &framed);
             match &mut open {
-                Some(run) if run.takes(&line) => run.extend_by(line),
+                Some(run) if run.takes(&line) && !(run.is_plain() && last.is(framed.payload())) => run.extend_by(&line),
                 _ => {
-                    if let Some(done) = open.replace(line) {
-                        tell(done)?;
+                    let first = line.printed(|| Print::of(framed.payload()));
+                    if let Some(done) = open.replace(first) {
+                        tell(done.ended(|| last.print()))?;
                     }
                 }
             }
+            if open.as_ref().is_some_and(Run::is_plain) {
+                last.keep(framed.payload());
+            }
         }
-        open.map_or(Ok(()), tell)
+        open.map_or(Ok(()), |done| tell(done.ended(|| last.print())))
     }
 
     /// Stands at the first boundary in the chunk, if there is one.
@@ -139,9 +145,9 @@ impl Source<'_> {
         Ok(bytes)
     }
 
-    /// The run of one line.
-    fn line(&self, span: &Span, bytes: &[u8]) -> Run {
-        let framed = Framed::new(bytes, span.start == 0);
+    /// The run of one line; that of a plain line is not printed yet.
+    #[inline(always)]
+    fn line(&self, span: &Span, framed: &Framed<'_>) -> Run {
         let mut oddities = Oddities { bom: framed.bom > 0, crlf: framed.crlf, lone_surrogate: false };
         let kind = if !span.terminated {
             oddities = Oddities::default();
@@ -151,12 +157,13 @@ impl Source<'_> {
         } else if span.too_long {
             Kind::Corrupt(Corrupt::TooLong)
         } else {
-            self.kind(&framed, &mut oddities)
+            self.kind(framed, &mut oddities)
         };
         let lines = u64::from(span.terminated);
         Run { start: span.start, first_end: span.end, end: span.end, lines, kind, oddities }
     }
 
+    #[inline(always)]
     fn kind(&self, framed: &Framed<'_>, oddities: &mut Oddities) -> Kind {
         match Judged::of(framed) {
             Judged::Sealed(seal) if self.strict => match json::validate(framed.payload()) {
@@ -169,8 +176,7 @@ impl Source<'_> {
             Judged::Sealed(seal) => SealedRun::of(&seal),
             Judged::Plain(valid) => {
                 oddities.lone_surrogate = valid.lone_surrogate;
-                let print = Print::of(framed.payload());
-                Kind::Plain { first: print, last: print }
+                Kind::Plain { first: Print::default(), last: Print::default() }
             }
             Judged::Blank => Kind::Blank,
             Judged::CrcMismatch => Kind::Corrupt(match framed.shape() {
@@ -190,12 +196,14 @@ fn in_line(framed: &Framed<'_>, invalid: Invalid) -> Invalid {
 }
 
 impl SealedRun {
+    #[inline(always)]
     pub(super) fn of(seal: &Seal) -> Kind {
         let batch_end = (seal.more > 0).then(|| seal.batch_end());
         Kind::Sealed(SealedRun { first: seal.seq, last: seal.seq, batch_end, first_crc: seal.crc, last_crc: seal.crc })
     }
 
     /// Whether `line` comes next, in the same batch or outside of any like all before it.
+    #[inline(always)]
     fn takes(&self, line: &SealedRun) -> bool {
         let same_batch = match self.batch_end {
             None => line.batch_end.is_none(),
@@ -211,32 +219,83 @@ impl Print {
     }
 }
 
+/// The payload of the plain line met last. It is kept as it is, since copying it costs less than printing it, and few prints are asked for.
+#[derive(Debug, Default)]
+struct LastPlain {
+    bytes: Vec<u8>,
+    /// Instead of the bytes, if there are many.
+    print: Option<Print>,
+}
+
+impl LastPlain {
+    const BYTES_MAX: usize = 4 << 10;
+
+    fn keep(&mut self, payload: &[u8]) {
+        self.bytes.clear();
+        if payload.len() <= Self::BYTES_MAX {
+            self.bytes.extend_from_slice(payload);
+            self.print = None;
+        } else {
+            self.print = Some(Print::of(payload));
+        }
+    }
+
+    fn is(&self, payload: &[u8]) -> bool {
+        match self.print {
+            Some(print) => print.len == payload.len() && print == Print::of(payload),
+            None => self.bytes == payload,
+        }
+    }
+
+    fn print(&self) -> Print {
+        self.print.unwrap_or_else(|| Print::of(&self.bytes))
+    }
+}
+
 impl Run {
     /// Lines of one batch, rather than its last one and records of none.
     pub(super) fn is_of_batch(&self) -> bool {
         matches!(&self.kind, Kind::Sealed(run) if run.batch_end.is_some())
     }
 
+    fn is_plain(&self) -> bool {
+        matches!(self.kind, Kind::Plain { .. })
+    }
+
+    /// With the print of its first line, if that is a plain one.
+    fn printed(mut self, print: impl FnOnce() -> Print) -> Run {
+        if let Kind::Plain { first, .. } = &mut self.kind {
+            *first = print();
+        }
+        self
+    }
+
+    /// With the print of its last line, if that is a plain one.
+    fn ended(mut self, print: impl FnOnce() -> Print) -> Run {
+        if let Kind::Plain { last, .. } = &mut self.kind {
+            *last = print();
+        }
+        self
+    }
+
+    /// Whether `line` is of the same kind and comes next. Of plain lines it is left to ask whether they are equal.
+    #[inline(always)]
     fn takes(&self, line: &Run) -> bool {
         let same_kind = match (&self.kind, &line.kind) {
             (Kind::Sealed(run), Kind::Sealed(line)) => run.takes(line),
-            (Kind::Plain { last, .. }, Kind::Plain { first, .. }) => last != first,
-            (Kind::Blank, Kind::Blank) => true,
+            (Kind::Plain { .. }, Kind::Plain { .. }) | (Kind::Blank, Kind::Blank) => true,
             _ => false,
         };
         same_kind && self.oddities == line.oddities
     }
 
-    fn extend_by(&mut self, line: Run) {
+    #[inline(always)]
+    fn extend_by(&mut self, line: &Run) {
         self.end = line.end;
         self.lines += line.lines;
-        match (&mut self.kind, line.kind) {
-            (Kind::Sealed(run), Kind::Sealed(line)) => {
-                run.last = line.last;
-                run.last_crc = line.last_crc;
-            }
-            (Kind::Plain { last: old, .. }, Kind::Plain { last, .. }) => *old = last,
-            _ => {}
+        if let (Kind::Sealed(run), Kind::Sealed(line)) = (&mut self.kind, &line.kind) {
+            run.last = line.last;
+            run.last_crc = line.last_crc;
         }
     }
 }

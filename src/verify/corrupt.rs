@@ -1,6 +1,6 @@
 //! A corrupt line looked at again, with what the healthy lines around it say: its code, its place, and what can be salvaged of it.
 
-use std::io;
+use std::{io, ops::Range};
 
 use memchr::{memchr, memmem};
 
@@ -29,6 +29,38 @@ pub(super) struct Examiner<'a> {
     division: Division,
     first_keys: Option<FirstKeys>,
     ahead: Option<Ahead>,
+    block: Block,
+}
+
+/// Bytes of the file around the corrupt line looked at last: where there are many, the next one is close behind.
+#[derive(Default)]
+struct Block {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+/// How much is read at once where corrupt lines stand close together.
+const BLOCK_BYTES: u64 = 64 << 10;
+
+impl Block {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// The block if it holds the range, or one that does; it holds less if the file has become shorter.
+    fn with(self, range: &Range<u64>, source: &Source<'_>) -> io::Result<Block> {
+        if self.start <= range.start && range.end <= self.end() {
+            return Ok(self);
+        }
+        let is_close = range.start < self.end().saturating_add(BLOCK_BYTES);
+        let end = if is_close { range.end.max(source.range.end.min(range.start.saturating_add(BLOCK_BYTES))) } else { range.end };
+        Ok(Block { start: range.start, bytes: source.read(range.start..end)? })
+    }
+
+    fn part(&self, range: &Range<u64>) -> &[u8] {
+        let [start, end] = [range.start, range.end].map(|offset| usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.bytes.len()));
+        self.bytes.get(start..end).unwrap_or_default()
+    }
 }
 
 /// The first sealed line that starts at or behind `from`.
@@ -41,7 +73,7 @@ struct Ahead {
 
 impl<'a> Examiner<'a> {
     pub(super) fn new(source: &'a Source<'a>, division: Division) -> Examiner<'a> {
-        Examiner { source, division, first_keys: None, ahead: None }
+        Examiner { source, division, first_keys: None, ahead: None, block: Block::default() }
     }
 
     /// What to note on a corrupt line; `after` is the number of the last sealed line before it.
@@ -66,7 +98,9 @@ impl<'a> Examiner<'a> {
             Corrupt::Seal => (None, None),
             Corrupt::NotJson(invalid) => (None, Some(invalid)),
         };
-        let bytes = self.source.read(lines.start..lines.end)?;
+        let range = lines.start..lines.end;
+        let block = std::mem::take(&mut self.block).with(&range, self.source)?;
+        let bytes = block.part(&range);
         let bom = if lines.start == 0 && bytes.starts_with(BOM) { BOM.len() } else { 0 };
         let line = bytes.get(bom..).unwrap_or_default();
         let line = line.strip_suffix(b"\n").unwrap_or(line);
@@ -85,6 +119,7 @@ impl<'a> Examiner<'a> {
         let kept: usize = found.records.iter().map(|record| record.range.len()).sum();
         // With a record the line keeps its LF.
         let removed = line.len() - kept + usize::from(found.records.is_empty());
+        self.block = block;
         Ok(Note {
             at: lines.start + (bom + at) as u64,
             len: removed as u64,

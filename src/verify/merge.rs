@@ -51,7 +51,7 @@ impl<'a> Merge<'a> {
     /// Goes on with another segment, at a boundary with `lines` lines before it.
     pub(super) fn begin(&mut self, segment: &Segment, lines: u64) {
         (self.offset, self.lines, self.tail_end) = (segment.start, lines, None);
-        self.recorder.begin(&segment.path, segment.number);
+        self.recorder.begin(segment);
     }
 
     /// Where the bytes end that were judged.

@@ -2,7 +2,10 @@
 
 use std::{
     ops::Range,
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Sender, SyncSender, channel, sync_channel},
+    },
     thread,
 };
 
@@ -46,22 +49,24 @@ impl Division {
 
     /// Judges the lines of a file and tells them in order, until `hear` fails.
     ///
-    /// Thread `t` of `n` judges the chunks `t`, `t + n`, and so on, and has a bounded channel of its own, so taking turns at the channels gives the
-    /// order of the file, and nobody runs ahead by more than the channels hold.
+    /// Whichever thread is free takes the next chunk, since no two cores are equally fast at all times. Each has a bounded channel of its own, and it
+    /// is known who took which chunk, so going from channel to channel gives the order of the file, and nobody runs ahead by more than the channels
+    /// hold.
     pub(super) fn judge(self, source: &Source<'_>, hear: &mut impl FnMut(Told) -> Flow) -> Flow {
         let threads = self.threads_for(&source.range);
         if threads == 1 {
             return judge_all(source, self.share(&source.range, 0, 1), hear);
         }
+        let (taken, takers) = channel();
+        let chunks = Chunks(Mutex::new(Untaken { chunks: self.share(&source.range, 0, 1), taken: Some(taken) }));
         thread::scope(|scope| {
-            let shares = (0..threads).map(|thread| {
-                let (sender, receiver) = sync_channel(WAITING);
-                scope.spawn(move || self.send_share(source, thread, threads, &sender));
+            let shares = (0..threads).map(|_| sync_channel(WAITING)).enumerate().map(|(thread, (sender, receiver))| {
+                let chunks = &chunks;
+                scope.spawn(move || send_chunks(source, chunks, thread, &sender));
                 receiver
             });
             let shares = shares.collect::<Vec<_>>();
-            for share in shares.iter().cycle() {
-                // A share that is over closes its channel, and all shares behind it are over too.
+            while let Some(share) = takers.recv().ok().and_then(|thread: usize| shares.get(thread)) {
                 loop {
                     let Ok(told) = share.recv() else { return Ok(()) };
                     let told: Vec<Told> = told?;
@@ -75,23 +80,44 @@ impl Division {
             Ok(())
         })
     }
+}
 
-    /// A channel that the other side has closed ends the share.
-    fn send_share(self, source: &Source<'_>, thread: u64, threads: u64, to: &SyncSender<Flow<Vec<Told>>>) {
-        let mut ready = Vec::new();
-        let chunks = self.share(&source.range, thread, threads);
-        let judged = judge_all(source, chunks, &mut |told| {
-            let ends_chunk = matches!(told, Told::Through(_));
-            ready.push(told);
-            if !ends_chunk && ready.len() < TOLD_AT_ONCE {
-                return Ok(());
-            }
-            to.send(Ok(std::mem::take(&mut ready))).map_err(|_| Stop::Enough)
-        });
-        if let Err(stop) = judged {
-            // Nobody listens any more, or this is the last thing to hear.
-            let _ = to.send(Err(stop));
+/// The chunks of a file, to be taken one by one.
+struct Chunks<I>(Mutex<Untaken<I>>);
+
+struct Untaken<I> {
+    chunks: I,
+    /// Is told who takes a chunk; gone when the last one is taken.
+    taken: Option<Sender<usize>>,
+}
+
+impl<I: Iterator<Item = Range<u64>>> Chunks<I> {
+    fn take(&self, thread: usize) -> Option<Range<u64>> {
+        let mut untaken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(chunk) = untaken.chunks.next() else {
+            untaken.taken = None;
+            return None;
+        };
+        // Told under the lock, so that it is told in the order of the file. If nobody listens any more, nobody will listen to the chunk either.
+        untaken.taken.as_ref()?.send(thread).ok()?;
+        Some(chunk)
+    }
+}
+
+/// Judges one chunk after the other; a channel that the other side has closed ends it.
+fn send_chunks<I: Iterator<Item = Range<u64>>>(source: &Source<'_>, chunks: &Chunks<I>, thread: usize, to: &SyncSender<Flow<Vec<Told>>>) {
+    let mut ready = Vec::new();
+    let judged = judge_all(source, std::iter::from_fn(|| chunks.take(thread)), &mut |told| {
+        let ends_chunk = matches!(told, Told::Through(_));
+        ready.push(told);
+        if !ends_chunk && ready.len() < TOLD_AT_ONCE {
+            return Ok(());
         }
+        to.send(Ok(std::mem::take(&mut ready))).map_err(|_| Stop::Enough)
+    });
+    if let Err(stop) = judged {
+        // Nobody listens any more, or this is the last thing to hear.
+        let _ = to.send(Err(stop));
     }
 }
 

@@ -8,6 +8,8 @@ use super::{
 };
 use crate::{
     format::verdict::{Code, Severity},
+    segment::Segment,
+    sys::File,
     words,
 };
 
@@ -52,6 +54,8 @@ pub(super) struct Recorder<'a> {
     /// The segment that lines are added from.
     path: Arc<Path>,
     number: u64,
+    /// Its file; `None` before the first one.
+    file: Option<Arc<File>>,
     /// The codes of the last lines, one finding each; the next line joins if it has the same ones.
     group: Vec<Finding>,
     next_line: u64,
@@ -61,12 +65,24 @@ pub(super) struct Recorder<'a> {
 impl<'a> Recorder<'a> {
     pub(super) fn new(report: Report, findings_max: usize, on: &'a mut dyn FnMut(Progress<'_>) -> ControlFlow<()>) -> Recorder<'a> {
         let Good { path, segment: number, .. } = report.good.clone();
-        Recorder { report, bytes_done: 0, bytes_total: 0, on, findings_max, path, number, group: Vec::new(), next_line: 0, damaged: false }
+        Recorder {
+            report,
+            bytes_done: 0,
+            bytes_total: 0,
+            on,
+            findings_max,
+            path,
+            number,
+            file: None,
+            group: Vec::new(),
+            next_line: 0,
+            damaged: false,
+        }
     }
 
     /// Goes on with the lines of another segment.
-    pub(super) fn begin(&mut self, path: &Arc<Path>, number: u64) {
-        (self.path, self.number) = (path.clone(), number);
+    pub(super) fn begin(&mut self, segment: &Segment) {
+        (self.path, self.number, self.file) = (segment.path.clone(), segment.number, Some(segment.file.clone()));
     }
 
     /// Says that the segment is good up to here, unless there was damage before.
@@ -157,7 +173,8 @@ impl<'a> Recorder<'a> {
     }
 
     fn say(&mut self, finding: Option<&Finding>) -> Flow {
-        match (self.on)(Progress { bytes_done: self.bytes_done, bytes_total: self.bytes_total, finding }) {
+        let file = self.file.as_deref().map(|file| (&*self.path, file));
+        match (self.on)(Progress { bytes_done: self.bytes_done, bytes_total: self.bytes_total, finding, file }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(Stop::Enough),
         }

@@ -8,8 +8,10 @@ use std::{
 };
 
 use crate::{
+    error::{Attempt, Error, Result},
     format::verdict::{Code, Severity},
     segment::Segment,
+    sys::File,
 };
 
 /// What was found in a journal, and how much of it is good.
@@ -102,6 +104,23 @@ pub struct Progress<'a> {
     pub bytes_total: u64,
     /// What was found, if that is the news. All findings pass here, also those that the report does not keep.
     pub finding: Option<&'a Finding>,
+    /// The file that is being verified, and its path.
+    pub(crate) file: Option<(&'a Path, &'a File)>,
+}
+
+impl Progress<'_> {
+    /// Reads bytes of the file that is being verified, from an offset such as [`Finding::offset`]: fewer than there is room for at its end.
+    ///
+    /// Offsets in a compressed file are those of what it holds, and so are these bytes. It is open already, so nothing is decompressed from its
+    /// start again. Without a finding, there may be no file to read.
+    ///
+    /// # Errors
+    ///
+    /// If the system fails.
+    pub fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
+        let Some((path, file)) = self.file else { return Ok(0) };
+        file.read_full_at(into, offset).map_err(|error| Error::io(Attempt::Read, path, error))
+    }
 }
 
 impl Good {

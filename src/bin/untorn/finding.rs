@@ -2,16 +2,13 @@
 
 use std::{
     fmt::{self, Display},
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
     ops::Range,
     path::Path,
 };
 
-use untorn::{Code, Finding, Severity};
+use untorn::{Code, Finding, Progress, Result, Severity};
 
 use crate::{
-    compressed,
     picture::Picture,
     say::{self, STRONG, style_of, styled},
     source::Source,
@@ -21,6 +18,9 @@ use crate::{
 
 /// How many bytes on either side of a place are looked at; a picture shows fewer.
 const AROUND_BYTES: u64 = 400;
+
+/// The most that is read at once.
+const BLOCK_BYTES: u64 = 64 << 10;
 
 /// How far the end of a line, or of a run of NULs, is looked for.
 const LOOK_BYTES: u64 = 16 << 20;
@@ -70,18 +70,13 @@ pub(crate) fn refused_line(number: u64, at: usize, start: u64, code: &str, messa
     });
 }
 
-/// Tells a finding; with a picture of the place, if there is something to see.
-pub(crate) fn tell(finding: &Finding, source: &Source, with_content: bool) {
+/// Tells a finding; with a picture of the place, if there is something to see. `file` reads the file that it is in.
+pub(crate) fn tell(finding: &Finding, file: &Progress<'_>, source: &Source, with_content: bool) {
     let path = source.name(&finding.path);
     let severity = finding.severity();
     let line = Some((finding.line, finding.column));
     say::lines(Head { path, line, severity, code: finding.code.as_str(), message: &finding.message, offset: finding.offset });
-    // In a compressed file, the offset is not that of the bytes.
-    let is_plain = compressed::of_file(&source.readable(&finding.path)).is_none();
-    if with_content
-        && is_plain
-        && let Ok(Some(picture)) = picture(finding, &source.readable(&finding.path))
-    {
+    if with_content && let Ok(Some(picture)) = picture(finding, file) {
         // A file that cannot be read again has been told of already, or will be.
         say::lines(picture);
     }
@@ -102,8 +97,8 @@ impl Look {
     }
 }
 
-fn picture(finding: &Finding, path: &Path) -> io::Result<Option<Picture>> {
-    let mut file = Excerpts { file: File::open(path)? };
+fn picture(finding: &Finding, file: &Progress<'_>) -> Result<Option<Picture>> {
+    let file = Excerpts { file };
     let start = finding.offset - (finding.column - 1);
     let Some(look) = file.look(finding, start)? else { return Ok(None) };
     let place = look.place;
@@ -135,21 +130,23 @@ fn picture(finding: &Finding, path: &Path) -> io::Result<Option<Picture>> {
     }))
 }
 
-/// Parts of a file that a finding is in.
-struct Excerpts {
-    file: File,
+/// Parts of a file that a finding is in: of what it holds, if it is compressed.
+struct Excerpts<'a> {
+    file: &'a Progress<'a>,
 }
 
-impl Excerpts {
-    fn read(&mut self, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.file.seek(SeekFrom::Start(range.start))?;
-        self.file.by_ref().take(range.end.saturating_sub(range.start)).read_to_end(&mut bytes)?;
+impl Excerpts<'_> {
+    /// Some bytes, fewer at the end of the file. Only ever asked for a few, or for a block.
+    fn read(&self, range: Range<u64>) -> Result<Vec<u8>> {
+        let len = range.end.saturating_sub(range.start).min(BLOCK_BYTES);
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        let read = self.file.read_at(&mut bytes, range.start)?;
+        bytes.truncate(read);
         Ok(bytes)
     }
 
     /// Where to look, for each code; `start` is where its line starts. What is legal needs no picture.
-    fn look(&mut self, finding: &Finding, start: u64) -> io::Result<Option<Look>> {
+    fn look(&self, finding: &Finding, start: u64) -> Result<Option<Look>> {
         let at = finding.offset;
         let end = at + finding.len;
         let byte = at..at + 1;
@@ -176,7 +173,7 @@ impl Excerpts {
     }
 
     /// Looks at a member of the seal that ends the line; at the start of the line if the member is not there.
-    fn in_seal(&mut self, start: u64, find: impl Fn(&[u8]) -> Option<Range<usize>>, label: &str) -> io::Result<Look> {
+    fn in_seal(&self, start: u64, find: impl Fn(&[u8]) -> Option<Range<usize>>, label: &str) -> Result<Look> {
         let end = start + self.length_while(start, |byte| byte != b'\n')?;
         let from = end.saturating_sub(AROUND_BYTES).max(start);
         let found = find(&self.read(from..end)?);
@@ -186,10 +183,10 @@ impl Excerpts {
         })
     }
 
-    fn length_while(&mut self, start: u64, holds: impl Fn(u8) -> bool) -> io::Result<u64> {
+    fn length_while(&self, start: u64, holds: impl Fn(u8) -> bool) -> Result<u64> {
         let mut length = 0;
         while length < LOOK_BYTES {
-            let block = self.read(start + length..start + length + (64 << 10))?;
+            let block = self.read(start + length..start + length + BLOCK_BYTES)?;
             let run = block.iter().take_while(|byte| holds(**byte)).count();
             length += run as u64;
             if run < block.len() || block.is_empty() {

@@ -28,8 +28,6 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Kept {
     path: TempPath,
-    /// Only to be read: whoever may write is looked for when the end is torn.
-    file: File,
 }
 
 /// The name of the file that keeps stdin, for [`forget_stdin`].
@@ -53,22 +51,13 @@ impl Source {
                 path
             }
         };
-        let file = File::open(&path).map_err(failed)?;
-        Ok(Source::Stdin(Kept { path, file }))
+        Ok(Source::Stdin(Kept { path }))
     }
 
     /// Takes the name of a temporary file away, once it is open as a journal.
     pub(crate) fn opened(&self) {
         if let Source::Stdin(kept) = self {
             let _ = fs::remove_file(&kept.path);
-        }
-    }
-
-    /// Where a file of the journal is to be opened again.
-    pub(crate) fn readable(&self, file: &Path) -> PathBuf {
-        match self {
-            Source::Named(_) => file.to_owned(),
-            Source::Stdin(kept) => descriptor(&kept.file),
         }
     }
 

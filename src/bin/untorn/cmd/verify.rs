@@ -193,7 +193,7 @@ impl Teller<'_> {
             return;
         }
         self.told += 1;
-        finding::tell(finding, self.source, self.with_content);
+        finding::tell(finding, at, self.source, self.with_content);
     }
 
     fn close(&self, findings: u64) {
