@@ -73,14 +73,13 @@ fn snapshot(disk: &SimDisk) -> untorn::Result<Snapshot<Vec<u64>>> {
 
 /// The records there are, with their marks.
 fn records(disk: &SimDisk) -> Vec<(u64, Mark)> {
-    let mut records = Reader::options().disk(disk).open(JOURNAL).unwrap().records::<u64>();
-    let found = records.by_ref().map(|record| record.map(|record| (record.value, record.mark)).unwrap()).collect();
-    assert!(records.damage().is_empty(), "{}", records.damage());
-    found
+    let records = Reader::options().disk(disk).open(JOURNAL).unwrap().records::<u64>();
+    records.map(|record| record.map(|record| (record.value, record.mark)).unwrap()).collect()
 }
 
-/// Saves both through the last record.
+/// Saves both through the last record, as a program does that has just been started.
 fn save(disk: &SimDisk) -> untorn::Result<()> {
+    drop(Writer::options().disk(disk).open(JOURNAL)?);
     let mut consumer = consumer(disk)?;
     consume(&mut consumer)?;
     consumer.save()?;
@@ -99,11 +98,14 @@ fn holds(image: &SimDisk) {
     // Whoever opens the journal takes away what is torn.
     drop(Writer::options().disk(&disk).open(JOURNAL).unwrap_or_else(|error| panic!("cannot open: {error:?} {}", say())));
     let there: Vec<u64> = records(&disk).into_iter().map(|(n, _)| n).collect();
-    assert!((SAVED..=RECORDS).any(|last| (1..=last).eq(there.iter().copied())), "{there:?} {}", say());
+    // Of those that were not durable, a later one may be there without an earlier one.
+    let in_order = there.windows(2).all(|pair| pair[0] < pair[1]) && there.last() <= Some(&RECORDS);
+    assert!(in_order && there.starts_with(&[1, 2]), "{there:?} {}", say());
     let mut again = consumer(&disk.kill()).unwrap_or_else(|error| panic!("cannot consume: {error:?} {}", say()));
     let (restored, given) = consume(&mut again).unwrap();
     assert_eq!(restored, Some(Restored::Resumed), "a checkpoint is ahead of its journal {}", say());
-    assert!(given.is_empty() || given == there[SAVED as usize..], "{given:?} of {there:?} {}", say());
+    // A save that found a record without its LF is through the one before it.
+    assert!(there[SAVED as usize..].ends_with(&given), "{given:?} of {there:?} {}", say());
 
     let saved = snapshot(&disk).unwrap().restore().unwrap().unwrap_or_else(|| panic!("no snapshot is left {}", say()));
     assert!(saved.state.len() as u64 >= SAVED && there.starts_with(&saved.state), "{:?} of {there:?} {}", saved.state, say());
@@ -158,7 +160,7 @@ fn a_save_that_crashes_twice_anywhere_is_the_old_one_or_the_new_one() {
         for image in crashed_before(index, &disk, &first) {
             states += 1;
             holds(&image);
-            let step = lane::pick(17, 1);
+            let step = lane::pick(if cfg!(debug_assertions) { 199 } else { 17 }, 1);
             for index in (states % step..ops_of(&image)).step_by(step) {
                 for image in crashed_before(index, &image, &second) {
                     states += 1;

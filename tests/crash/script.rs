@@ -1,6 +1,7 @@
 //! A recorder's life on a simulated disk: a list of steps, and a ledger of what each record was told.
 
 use std::{
+    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -66,6 +67,13 @@ impl Manner {
         let mut options = Writer::options();
         options.disk(disk).format(self.format).lock(self.lock, LockWait::Never).durability(self.durability).rollback(self.rollback);
         options
+    }
+}
+
+impl fmt::Display for Manner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Manner { format, lock, durability, rollback, syncs } = self;
+        write!(f, "{format:?}, {lock:?}, {durability:?}, {rollback:?}, {}", if *syncs { "synced after each step" } else { "never synced" })
     }
 }
 

@@ -7,10 +7,11 @@ const FUZZ: &str = "fuzz target";
 
 /// The files that a name may stand for.
 fn files_of(name: &str) -> Vec<String> {
+    let name = name.trim_end_matches(".rs");
     match name.split_once('/') {
         None => vec![format!("tests/crash/{name}.rs")],
         Some(("..", name)) => vec![format!("tests/{name}.rs"), format!("tests/{name}/main.rs")],
-        Some(("src", _)) => vec![format!("{}.rs", name.trim_end_matches(".rs"))],
+        Some(("src", _)) => vec![format!("{name}.rs")],
         Some(_) => vec![format!("tests/{name}.rs")],
     }
 }
