@@ -142,6 +142,10 @@ impl Store {
             store.lock = Some(store.take_lock()?);
         }
         let stored = store.load()?;
+        if matches!(stored, Stored::Current(_)) {
+            // A process that was killed may have put the state in place and not made its name durable. What is taken for saved from now on is.
+            disk.open_dir(&store.dir).and_then(|dir| dir.sync()).map_err(|error| store.failed(error))?;
+        }
         Ok((store, stored))
     }
 

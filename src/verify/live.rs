@@ -39,11 +39,15 @@ pub(crate) fn look(disk: &Disk, file: &File, size: u64, unfinished: bool) -> io:
         return Ok(None);
     }
     let deadline = Instant::now() + WAIT;
-    while Instant::now() < deadline {
+    // Looked at once more when the time is over, however busy the machine was meanwhile.
+    loop {
+        let is_over = Instant::now() >= deadline;
         if file.size()? != size {
             return Ok(Some(Live::Moved));
         }
+        if is_over {
+            return Ok(None);
+        }
         sleep(PAUSE);
     }
-    Ok(None)
 }

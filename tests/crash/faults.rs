@@ -41,7 +41,7 @@ fn ways(kind: OpKind, len: u64) -> Vec<How> {
 fn any_call_may_fail_once() {
     let script = script(5000);
     let mut runs = 0;
-    for manner in Manner::ALL {
+    for manner in Manner::ALL.into_iter().chain(Manner::PLAIN) {
         for (index, op) in calls(manner, &script).iter().enumerate() {
             for how in ways(op.0, op.1) {
                 survive(manner, &script, &[Fault { at: OpMatch::nth(index), how }]);
@@ -58,7 +58,7 @@ fn any_call_may_fail_once() {
 fn any_call_may_fail_from_some_time_on() {
     let script = script(700);
     let mut runs = 0;
-    for manner in Manner::ALL {
+    for manner in Manner::ALL.into_iter().chain(Manner::PLAIN) {
         for (index, op) in calls(manner, &script).iter().enumerate() {
             for errno in [EIO, 28, 30] {
                 let all = OpMatch::nth(index).and_later();
@@ -84,7 +84,7 @@ fn any_two_calls_may_fail() {
         Step::Append("{\"n\":6}".to_owned()),
     ];
     let mut runs = 0;
-    for manner in Manner::ALL {
+    for manner in Manner::ALL.into_iter().chain(Manner::PLAIN) {
         for (index, op) in calls(manner, &script).iter().enumerate() {
             for first in ways(op.0, op.1) {
                 // The second fault counts the calls as they come after the first one.

@@ -123,10 +123,11 @@ fn soak(dir: &Path, time: Duration, chance: &mut Chance) -> Seen {
             }
         });
         seen.kills += KILLS_PER_JOURNAL;
-        let bytes = fs::read(&journal).unwrap();
+        // On a machine so slow that none of them came to create it there is no file.
+        let bytes = fs::read(&journal).unwrap_or_default();
         check(&bytes, &ledger.into_inner().unwrap(), &mut seen).unwrap_or_else(|why| panic!("{why}"));
         seen.repairs += fs::read_to_string(&quarantine).unwrap_or_default().matches("\"before_len\"").count();
-        fs::remove_file(&journal).unwrap();
+        let _ = fs::remove_file(&journal);
         let _ = fs::remove_file(&quarantine);
     }
     seen
@@ -240,6 +241,10 @@ fn whatever_is_rotated_archived_and_pruned_meanwhile_every_record_is_read_once()
         seen.kills += 75;
         journals += 1;
         let ledger = ledger.into_inner().unwrap();
+        // On a machine so slow that none of them came to create it there is nothing to check.
+        if ledger.is_empty() && !journal.exists() {
+            continue;
+        }
         let first = check_whole(&journal, &ledger, &mut seen).unwrap_or_else(|why| panic!("{why}"));
         pruned += usize::from(first > 1);
         // Whoever comes next finishes what was begun, and nothing of it changes what is read.

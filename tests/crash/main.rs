@@ -31,10 +31,12 @@ mod power;
 mod promises;
 mod quarantine;
 mod repair;
+mod saves;
 mod script;
 mod shutdown;
 mod shutdown_history;
 mod strangers;
 #[cfg(feature = "cli")]
 mod syscalls;
+mod table;
 mod writeback;

@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long to wait until nobody uses what is to be unmounted.
-const TRIES: u32 = 200;
+const TRIES: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A mounted file system.

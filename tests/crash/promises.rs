@@ -5,7 +5,7 @@ use std::collections::HashMap;
 /// One line of a journal, as its bytes say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// Its seal holds.
+    /// Its seal holds; or in a journal without seals, it is JSON.
     Sealed { seq: u64, more: u64, payload: String },
     /// Anything else.
     Other(Vec<u8>),
@@ -14,6 +14,16 @@ pub(crate) enum Line {
 /// Splits at LFs and proves seals, the slow and simple way: by parsing JSON.
 pub(crate) fn lines(bytes: &[u8]) -> Vec<Line> {
     bytes.split_inclusive(|byte| *byte == b'\n').map(line).collect()
+}
+
+/// The lines of a journal without seals: whatever is JSON is a record, and its place stands for its number.
+pub(crate) fn plain_lines(bytes: &[u8]) -> Vec<Line> {
+    let record = |bytes: &[u8]| {
+        let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+        serde_json::from_str::<serde::de::IgnoredAny>(text).ok().map(|_| text.to_owned())
+    };
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..);
+    lines.map(|(line, seq)| record(line).map_or_else(|| Line::Other(line.to_vec()), |payload| Line::Sealed { seq, more: 0, payload })).collect()
 }
 
 fn line(bytes: &[u8]) -> Line {
@@ -68,8 +78,12 @@ pub(crate) enum Told {
 
 /// Holds the readable records of a file against what the appends were told. `power_cut`: what was not durable may be gone.
 pub(crate) fn check(bytes: &[u8], ledger: &[(String, Told)], power_cut: bool) -> Result<(), String> {
-    let lines = lines(bytes);
-    let found = readable(&lines);
+    check_lines(&lines(bytes), ledger, power_cut)
+}
+
+/// The same of lines.
+pub(crate) fn check_lines(lines: &[Line], ledger: &[(String, Told)], power_cut: bool) -> Result<(), String> {
+    let found = readable(lines);
     let mut at = 0;
     for (payload, told) in ledger {
         let here = found.get(at).is_some_and(|(_, found)| found == payload);
@@ -89,7 +103,7 @@ pub(crate) fn check(bytes: &[u8], ledger: &[(String, Told)], power_cut: bool) ->
         return Err(format!("numbers do not rise: {:?}", found.iter().map(|(seq, _)| seq).collect::<Vec<_>>()));
     }
     // P1: what an acknowledged record is told to be is a line of its own; a copy of it glued to other bytes would be a second one.
-    for line in &lines {
+    for line in lines {
         let Line::Other(bytes) = line else { continue };
         for (payload, told) in ledger.iter().filter(|(payload, _)| payload.len() > 20) {
             let glued = matches!(told, Told::There { .. }) && memchr::memmem::find(bytes, payload.trim_end_matches('}').as_bytes()).is_some();

@@ -1,9 +1,13 @@
 //! A recorder's life on a simulated disk: a list of steps, and a ledger of what each record was told.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use untorn::{
-    Batch, Durability, Error, ErrorKind, Left, Lock, LockWait, Options, Rollback, Writer,
+    Batch, Durability, Error, ErrorKind, Format, Left, Lock, LockWait, Options, Rollback, Writer,
     sim::{Fault, SimDisk},
 };
 
@@ -25,25 +29,56 @@ pub(crate) enum Step {
 /// How the recorder opens its journal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
+    pub(crate) format: Format,
     pub(crate) lock: Lock,
     pub(crate) durability: Durability,
     pub(crate) rollback: Rollback,
+    /// Whether it syncs after each step, or never, so that a power cut meets the writes of several steps.
+    pub(crate) syncs: bool,
 }
 
 impl Manner {
-    pub(crate) const ALL: [Manner; 4] = [
-        Manner { lock: Lock::PerAppend, durability: Durability::Sync, rollback: Rollback::Cut },
-        Manner { lock: Lock::Held, durability: Durability::Sync, rollback: Rollback::Cut },
-        Manner { lock: Lock::PerAppend, durability: Durability::Os, rollback: Rollback::Fence },
-        Manner { lock: Lock::Held, durability: Durability::Os, rollback: Rollback::Cut },
+    pub(crate) const ALL: [Manner; 6] = [
+        Manner::sealed(Lock::PerAppend, Durability::Sync, Rollback::Cut),
+        Manner::sealed(Lock::Held, Durability::Sync, Rollback::Cut),
+        Manner::sealed(Lock::PerAppend, Durability::Os, Rollback::Fence),
+        Manner::sealed(Lock::Held, Durability::Os, Rollback::Cut),
+        Manner::sealed(Lock::Held, Durability::Sync, Rollback::Fence),
+        Manner { syncs: false, ..Manner::sealed(Lock::PerAppend, NOW_AND_THEN, Rollback::Cut) },
     ];
+
+    /// Journals without numbers or CRCs, as others write them.
+    pub(crate) const PLAIN: [Manner; 2] = [
+        Manner { format: Format::Plain, ..Manner::ALL[0] },
+        Manner { format: Format::Plain, syncs: false, ..Manner::sealed(Lock::Held, NOW_AND_THEN, Rollback::Fence) },
+    ];
+
+    const fn sealed(lock: Lock, durability: Durability, rollback: Rollback) -> Manner {
+        Manner { format: Format::Sealed, lock, durability, rollback, syncs: true }
+    }
+
+    /// Holds the bytes of a file against a ledger.
+    pub(crate) fn check(&self, bytes: &[u8], ledger: &[(String, Told)], power_cut: bool) -> Result<(), String> {
+        let lines = if self.format == Format::Plain { promises::plain_lines(bytes) } else { promises::lines(bytes) };
+        promises::check_lines(&lines, ledger, power_cut)
+    }
 
     pub(crate) fn options(&self, disk: &SimDisk) -> Options {
         let mut options = Writer::options();
-        options.disk(disk).lock(self.lock, LockWait::Never).durability(self.durability).rollback(self.rollback);
+        options.disk(disk).format(self.format).lock(self.lock, LockWait::Never).durability(self.durability).rollback(self.rollback);
         options
     }
 }
+
+impl fmt::Display for Manner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Manner { format, lock, durability, rollback, syncs } = self;
+        write!(f, "{format:?}, {lock:?}, {durability:?}, {rollback:?}, {}", if *syncs { "synced after each step" } else { "never synced" })
+    }
+}
+
+/// So long that no test meets its end.
+const NOW_AND_THEN: Durability = Durability::Interval(Duration::from_secs(3600));
 
 /// What every record was told so far. Shared, so that a hook in the middle of a call can look.
 pub(crate) type Ledger = Arc<Mutex<Vec<(String, Told)>>>;
@@ -53,12 +88,14 @@ pub(crate) struct Recorder {
     disk: SimDisk,
     manner: Manner,
     writer: Option<Writer>,
+    /// How many records there were when the writer opened the journal: a sync proves nothing of what came before.
+    opened: usize,
     pub(crate) ledger: Ledger,
 }
 
 impl Recorder {
     pub(crate) fn new(disk: &SimDisk, manner: Manner) -> Recorder {
-        Recorder { disk: disk.clone(), manner, writer: None, ledger: Ledger::default() }
+        Recorder { disk: disk.clone(), manner, writer: None, opened: 0, ledger: Ledger::default() }
     }
 
     pub(crate) fn run(&mut self, script: &[Step]) {
@@ -91,23 +128,25 @@ impl Recorder {
 
     /// Enters the records into the ledger as unknown, and gives the writer, opened if need be.
     fn begin(&mut self, payloads: &[String]) -> Option<Writer> {
-        let told = match self.writer.take().map_or_else(|| self.manner.options(&self.disk).open(PATH), Ok) {
-            Ok(writer) => {
-                self.writer = Some(writer);
-                Told::Unknown
-            }
-            Err(_) => Told::NotThere,
-        };
+        if self.writer.is_none() {
+            self.writer = self.manner.options(&self.disk).open(PATH).ok();
+            self.opened = self.ledger.lock().unwrap().len();
+        }
+        let told = if self.writer.is_some() { Told::Unknown } else { Told::NotThere };
         self.ledger.lock().unwrap().extend(payloads.iter().map(|payload| (payload.clone(), told)));
         self.writer.take()
     }
 
     fn end(&mut self, mut writer: Writer) {
-        let poisoned = writer.sync().is_err_and(|error| matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::DurabilityUnknown));
-        if poisoned && self.manner.durability == Durability::Sync && writer.reopen().is_ok() {
-            // Success is proof that every line since the last good sync is durable.
-            let mut ledger = self.ledger.lock().unwrap();
-            ledger.iter_mut().filter(|(_, told)| matches!(told, Told::There { .. })).for_each(|(_, told)| *told = Told::There { durable: true });
+        if self.manner.syncs {
+            let synced = writer.sync();
+            let poisoned = synced.as_ref().is_err_and(|error| matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::DurabilityUnknown));
+            // To reopen is proof that every line since the last good sync is durable.
+            if synced.is_ok() || (poisoned && self.manner.durability == Durability::Sync && writer.reopen().is_ok()) {
+                let mut ledger = self.ledger.lock().unwrap();
+                let there = ledger[self.opened..].iter_mut().filter(|(_, told)| matches!(told, Told::There { .. }));
+                there.for_each(|(_, told)| *told = Told::There { durable: true });
+            }
         }
         self.writer = Some(writer);
     }
@@ -131,12 +170,12 @@ impl Recorder {
 
     /// Goes on as another recorder, that knows what this one was told.
     pub(crate) fn successor(self, disk: &SimDisk) -> Recorder {
-        Recorder { disk: disk.clone(), manner: self.manner, writer: None, ledger: self.ledger.clone() }
+        Recorder { disk: disk.clone(), manner: self.manner, writer: None, opened: 0, ledger: self.ledger.clone() }
     }
 
     /// Holds the file against the ledger.
     pub(crate) fn check(&self, disk: &SimDisk, power_cut: bool) -> Result<(), String> {
-        promises::check(&disk.read_file(PATH).unwrap_or_default(), &self.ledger.lock().unwrap(), power_cut)
+        self.manner.check(&disk.read_file(PATH).unwrap_or_default(), &self.ledger.lock().unwrap(), power_cut)
     }
 }
 

@@ -1,6 +1,10 @@
 //! Consuming: each record at least once, and the checkpoint never ahead of what was acknowledged or of what is durable.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use untorn::{
     Consumer, ConsumerOptions, Delivery, Error, ErrorKind, FollowEvent, Reader, Restored, Start, Ticket, Writer,
@@ -204,6 +208,39 @@ fn a_checkpoint_is_never_ahead_of_what_is_durable() {
             let restored = texts(&given).into_iter().find(|text| text.starts_with('['));
             assert!(restored.is_none_or(|restored| restored == "[Resumed]" || restored == "[New]"), "{restored:?} in {:?}", image.origin());
         }
+    }
+}
+
+/// Records that had been saved as consumed came again after a power cut: who saved them was killed before that was durable, and who came next took it
+/// for saved. F22, F38.
+#[test]
+fn what_a_killed_consumer_saved_is_durable_before_another_calls_it_saved() {
+    let prepared = || {
+        let disk = with_numbers(3);
+        let mut consumer = open(&disk);
+        let mut given = tickets(drain(&mut consumer));
+        given[0].take().unwrap().ack();
+        consumer.save().unwrap();
+        given.into_iter().flatten().for_each(Ticket::ack);
+        (disk, consumer)
+    };
+    let (from, to) = {
+        let (disk, mut consumer) = prepared();
+        let from = disk.ops();
+        consumer.save().unwrap();
+        (from, disk.ops())
+    };
+    for op in from..to {
+        let (disk, mut consumer) = prepared();
+        let killed = Arc::new(Mutex::new(None));
+        let taken = Arc::clone(&killed);
+        disk.before(OpMatch::nth(op), move |disk| *taken.lock().unwrap() = Some(disk.kill()));
+        consumer.save().unwrap();
+        let disk = killed.lock().unwrap().take().unwrap();
+        let mut next = open(&disk);
+        ack_all(drain(&mut next));
+        next.save().unwrap();
+        assert_eq!(again(&disk.crash_now())[1..], [""; 0], "killed before op {op}");
     }
 }
 

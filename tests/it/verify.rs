@@ -4,10 +4,12 @@ use std::{
     fs::{self, OpenOptions},
     io::Write,
     ops::ControlFlow,
-    time::{Duration, Instant},
 };
 
-use untorn::{Batch, Code, ErrorKind, Finding, Format, Report, Severity, VerifyOptions, Writer};
+use untorn::{
+    Batch, Code, ErrorKind, Finding, Format, Report, Severity, VerifyOptions, Writer,
+    sim::{OpKind, OpMatch, SimDisk},
+};
 
 use crate::support::TestJournal;
 
@@ -388,24 +390,28 @@ fn an_unfinished_line_is_in_flight_while_a_writer_holds_the_lock() {
 /// a stranger at work is noticed by the growing file, and a file that nobody writes is not waited for.
 #[test]
 fn only_a_tail_that_somebody_may_be_writing_is_waited_for() {
-    let journal = TestJournal::with_bytes("{\"a\":1}\n{\"a\":");
-    let started = Instant::now();
-    assert_eq!(places(&untorn::verify(&journal.path).unwrap())[0].0, Code::TornTail);
-    assert!(started.elapsed() < Duration::from_millis(150), "a cold file is not waited for");
+    const PATH: &str = "/j/session.jsonl";
+    let torn = || {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, "{\"a\":1}\n{\"a\":").unwrap();
+        disk
+    };
+    let verify = |disk: &SimDisk| VerifyOptions::new().disk(disk).run(PATH, &mut |_| ControlFlow::Continue(())).unwrap();
+    let looks = |disk: &SimDisk| disk.log().iter().filter(|op| op.kind == OpKind::Size).count();
 
-    let mut stranger = OpenOptions::new().append(true).open(&journal.path).unwrap();
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            while stopped.recv_timeout(Duration::from_millis(5)).is_err() {
-                stranger.write_all(b"1").unwrap();
-            }
-        });
-        let report = untorn::verify(&journal.path).unwrap();
-        stop.send(()).unwrap();
-        assert!(report.is_clean() && report.is_live());
-        assert_eq!(places(&report)[0].0, Code::InFlight);
-    });
+    let cold = torn();
+    assert_eq!(places(&verify(&cold))[0].0, Code::TornTail);
+    let watched = torn();
+    let _silent = watched.as_process(7, "logger").open_raw(PATH).unwrap();
+    assert_eq!(places(&verify(&watched))[0].0, Code::TornTail);
+    assert!(looks(&watched) > looks(&cold), "its size is watched");
+
+    let growing = torn();
+    let logger = growing.as_process(7, "logger").open_raw(PATH).unwrap();
+    growing.before(OpMatch::nth_of(OpKind::Size, looks(&cold)), move |_| logger.append("1").unwrap());
+    let report = verify(&growing);
+    assert!(report.is_clean() && report.is_live());
+    assert_eq!(places(&report)[0].0, Code::InFlight);
 }
 
 #[test]

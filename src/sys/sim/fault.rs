@@ -179,7 +179,8 @@ impl OpMatch {
 
     /// Whether the op is meant, when it begins after those in the log.
     pub(super) fn matches(&self, op: &Op, log: &[Op]) -> bool {
-        let earlier = || log.iter().filter(|op| self.counts(op)).count();
+        let counts_all = self.kind.is_none() && self.path.is_none();
+        let earlier = || if counts_all { log.len() } else { log.iter().filter(|op| self.counts(op)).count() };
         self.counts(op) && if self.later_too { earlier() >= self.nth } else { earlier() == self.nth }
     }
 
