@@ -84,6 +84,7 @@ struct World {
     is_cut: bool,
     /// It was renamed, and the same.
     is_renamed: bool,
+    is_replaced: bool,
     format: Format,
 }
 
@@ -114,6 +115,7 @@ impl World {
             is_away: false,
             is_cut: false,
             is_renamed: false,
+            is_replaced: false,
             format,
         }
     }
@@ -164,6 +166,8 @@ impl World {
                 let image = images.swap_remove(which);
                 self.restart(image);
             }
+            // Neither its name nor the file would be what it was: it may be any copy.
+            Act::Rename if self.is_replaced => {}
             Act::Rename => {
                 let to = PATHS[usize::from(self.path == PATHS[0])];
                 let stem = |path: &str| path.trim_end_matches("jsonl").to_owned();
@@ -183,7 +187,9 @@ impl World {
                 self.disk.sync();
             }
             Act::Rotate => {}
+            Act::Replace if self.is_renamed => {}
             Act::Replace => {
+                self.is_replaced = true;
                 let Some(bytes) = self.disk.read_file(self.path) else { return };
                 let mut changed = b"{\"damaged\n".to_vec();
                 changed.extend(bytes);
@@ -255,7 +261,7 @@ impl World {
                 delivery => delivery.unwrap(),
             };
             let Some(delivery) = delivery else {
-                (self.is_cut, self.is_renamed) = (false, false);
+                (self.is_cut, self.is_renamed, self.is_replaced) = (false, false, false);
                 return None;
             };
             match delivery {
