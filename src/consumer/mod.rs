@@ -92,7 +92,7 @@ pub enum Delivery {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A journal of a followed directory that is renamed keeps its place, at once and after a restart, if it is the same file still and the record read
+/// A journal of a followed directory that gets a new name keeps its place, at once and after a restart, if it is the same file still and the record read
 /// last is found in it; it is told as [`Restored::Renamed`].
 ///
 /// What was saved of files that are gone stays in the checkpoint, so that one that comes back goes on where it was. Of ten thousand such files it is

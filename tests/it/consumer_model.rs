@@ -13,8 +13,8 @@ use untorn::{
     sim::{Bounds, SimDisk},
 };
 
-/// The names that the journal has in turn.
-const PATHS: [&str; 2] = ["dir/j.jsonl", "dir/k.jsonl"];
+/// The name that the journal has first.
+const PATH: &str = "dir/j.jsonl";
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -40,7 +40,7 @@ enum Act {
     Truncate(usize),
     /// The file has another name for a moment, in which the consumer looks.
     RenameAndBack,
-    /// The journal gets another name for good, segment by segment.
+    /// The journal gets another name for good, segment by segment, which none has had.
     Rename,
 }
 
@@ -68,7 +68,8 @@ fn act() -> impl Strategy<Value = Act> {
 
 struct World {
     disk: SimDisk,
-    path: &'static str,
+    path: String,
+    renames: u32,
     consumer: Consumer,
     next: u64,
     /// Delivered and not settled, with the era in which that was.
@@ -104,7 +105,8 @@ impl World {
         let (settled, settled_now) = (BTreeSet::new(), BTreeSet::new());
         World {
             consumer: open(&disk),
-            path: PATHS[0],
+            path: PATH.to_owned(),
+            renames: 0,
             disk,
             next: 0,
             open: Vec::new(),
@@ -122,7 +124,7 @@ impl World {
 
     fn writer(&self) -> Writer {
         let mut options = Writer::options();
-        options.durability(untorn::Durability::Os).format(self.format).disk(&self.disk).open(self.path).unwrap()
+        options.durability(untorn::Durability::Os).format(self.format).disk(&self.disk).open(&self.path).unwrap()
     }
 
     fn append(&mut self) {
@@ -132,7 +134,7 @@ impl World {
 
     /// The records that a reader gives from there on, and how it took up a checkpoint.
     fn read(&self, from: Start) -> (Vec<u64>, Option<Restored>) {
-        let Ok(reader) = Reader::options().from(from).disk(&self.disk).open(self.path) else { return (Vec::new(), None) };
+        let Ok(reader) = Reader::options().from(from).disk(&self.disk).open(&self.path) else { return (Vec::new(), None) };
         let restored = reader.restored().cloned();
         (reader.records::<Value>().filter_map(Result::ok).map(|record| number(&record.value)).collect(), restored)
     }
@@ -147,7 +149,7 @@ impl World {
                 self.next += 2;
                 self.writer().append_batch(&batch).unwrap();
             }
-            Act::Tear => self.disk.append_raw(self.path, "{\"torn").unwrap(),
+            Act::Tear => self.disk.append_raw(&self.path, "{\"torn").unwrap(),
             Act::Sync => self.disk.sync(),
             Act::Poll(times) => {
                 for _ in 0..times {
@@ -169,48 +171,49 @@ impl World {
             // Neither its name nor the file would be what it was: it may be any copy.
             Act::Rename if self.is_replaced => {}
             Act::Rename => {
-                let to = PATHS[usize::from(self.path == PATHS[0])];
+                self.renames += 1;
+                let to = format!("dir/j{}.jsonl", self.renames);
                 let stem = |path: &str| path.trim_end_matches("jsonl").to_owned();
                 for file in self.disk.files() {
                     let file = file.to_str().unwrap();
-                    if let Some(rest) = file.strip_prefix(&stem(self.path)) {
-                        self.disk.rename(file, stem(to) + rest).unwrap();
+                    if let Some(rest) = file.strip_prefix(&stem(&self.path)) {
+                        self.disk.rename(file, stem(&to) + rest).unwrap();
                     }
                 }
                 self.path = to;
                 self.is_renamed = true;
                 self.disk.sync();
             }
-            Act::Rotate if self.disk.read_file(self.path).is_some_and(|bytes| bytes.ends_with(b"\n")) => {
+            Act::Rotate if self.disk.read_file(&self.path).is_some_and(|bytes| bytes.ends_with(b"\n")) => {
                 self.segments += 1;
-                self.disk.rename(self.path, self.path.replace(".jsonl", &format!(".{:06}.jsonl", self.segments))).unwrap();
+                self.disk.rename(&self.path, self.path.replace(".jsonl", &format!(".{:06}.jsonl", self.segments))).unwrap();
                 self.disk.sync();
             }
             Act::Rotate => {}
             Act::Replace if self.is_renamed => {}
             Act::Replace => {
                 self.is_replaced = true;
-                let Some(bytes) = self.disk.read_file(self.path) else { return };
+                let Some(bytes) = self.disk.read_file(&self.path) else { return };
                 let mut changed = b"{\"damaged\n".to_vec();
                 changed.extend(bytes);
                 self.disk.write_file("dir/new", changed).unwrap();
-                self.disk.rename("dir/new", self.path).unwrap();
+                self.disk.rename("dir/new", &self.path).unwrap();
                 self.disk.sync();
             }
             Act::Truncate(at) => {
-                let Some(bytes) = self.disk.read_file(self.path).filter(|bytes| !bytes.is_empty()) else { return };
+                let Some(bytes) = self.disk.read_file(&self.path).filter(|bytes| !bytes.is_empty()) else { return };
                 self.is_cut = true;
-                self.disk.truncate(self.path, (at % bytes.len()) as u64).unwrap();
+                self.disk.truncate(&self.path, (at % bytes.len()) as u64).unwrap();
             }
             // The parts of a journal that come into sight one after another are not known for what they were.
             Act::RenameAndBack if self.is_renamed => {}
             Act::RenameAndBack => {
-                if self.disk.rename(self.path, "dir/away").is_ok() {
+                if self.disk.rename(&self.path, "dir/away").is_ok() {
                     self.is_away = true;
                     self.poll();
                     self.poll();
                     self.is_away = false;
-                    self.disk.rename("dir/away", self.path).unwrap();
+                    self.disk.rename("dir/away", &self.path).unwrap();
                     self.disk.sync();
                 }
             }
@@ -222,7 +225,7 @@ impl World {
         let Some(saved) = self.disk.read_file("state/model/checkpoint.jsonl") else { return };
         let state = untorn::internals::saved_state(&saved).unwrap();
         let mut checkpoints = state.sources.into_iter().map(|source| source.checkpoint);
-        let Some(checkpoint) = checkpoints.find(|checkpoint| checkpoint.path().is_some_and(|path| path.ends_with(self.path))) else { return };
+        let Some(checkpoint) = checkpoints.find(|checkpoint| checkpoint.path().is_some_and(|path| path.ends_with(&self.path))) else { return };
         let Some(mark) = checkpoint.mark() else { return };
         // If its record was cut off since, it proves nothing, and that is told.
         let (behind, Some(Restored::Resumed)) = self.read(Start::Checkpoint(checkpoint)) else { return };
