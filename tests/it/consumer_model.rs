@@ -264,7 +264,10 @@ impl World {
                 delivery => delivery.unwrap(),
             };
             let Some(delivery) = delivery else {
-                (self.is_cut, self.is_renamed, self.is_replaced) = (false, false, false);
+                // In the middle of a rotation there is nothing to look at either.
+                if !self.is_away && self.disk.read_file(&self.path).is_some() {
+                    (self.is_cut, self.is_renamed, self.is_replaced) = (false, false, false);
+                }
                 return None;
             };
             match delivery {
