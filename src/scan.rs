@@ -48,6 +48,8 @@ pub(crate) struct Scanner {
     until: u64,
     line_bytes_max: u64,
     chunk: usize,
+    /// How often the file was read.
+    reads: u64,
 }
 
 impl Scanner {
@@ -57,7 +59,7 @@ impl Scanner {
     }
 
     pub(crate) fn with_chunk(from: u64, until: u64, line_bytes_max: u64, chunk: usize) -> Scanner {
-        Scanner { buffer: Vec::new(), kept: 0..0, line: 0..0, offset: from, until, line_bytes_max, chunk: chunk.max(1) }
+        Scanner { buffer: Vec::new(), kept: 0..0, line: 0..0, offset: from, until, line_bytes_max, chunk: chunk.max(1), reads: 0 }
     }
 
     /// Where the next line starts.
@@ -81,16 +83,21 @@ impl Scanner {
         self.offset = boundary;
     }
 
-    /// Drops bytes that were read of a line whose LF was not: the file may have been cut since, and hold others in their place.
-    pub(crate) fn forget_unfinished(&mut self) {
-        if !self.has_line() {
-            self.kept = self.kept.start..self.kept.start;
-        }
+    /// How often the file was read. While this stays the same, lines come from bytes that were read earlier.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads
     }
 
-    /// Whether the next line was read already, with its LF.
-    pub(crate) fn has_line(&self) -> bool {
-        memchr::memchr(LF, self.buffer.get(self.kept.clone()).unwrap_or_default()).is_some()
+    /// Drops what was read ahead: the file may hold other bytes by now.
+    pub(crate) fn forget(&mut self) {
+        self.kept = self.kept.start..self.kept.start;
+    }
+
+    /// Drops bytes that were read of a line whose LF was not: the file may have been cut since, and hold others in their place.
+    pub(crate) fn forget_unfinished(&mut self) {
+        if memchr::memchr(LF, self.buffer.get(self.kept.clone()).unwrap_or_default()).is_none() {
+            self.forget();
+        }
     }
 
     /// The bytes of the line given out last, without LF; none if it was too long.
@@ -153,6 +160,7 @@ impl Scanner {
         let room = self.buffer.get_mut(self.kept.end..).unwrap_or_default();
         let room = room.len().min(wanted).min(self.chunk.max(self.kept.end));
         let room = self.buffer.get_mut(self.kept.end..self.kept.end + room).unwrap_or_default();
+        self.reads += 1;
         let read = uninterrupted(|| file.read_at(room, at))?;
         self.kept.end += read;
         Ok(read)

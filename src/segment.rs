@@ -202,15 +202,23 @@ impl Segments {
 
     /// The number of the archived segment that is this file.
     pub(crate) fn number_of(&self, id: FileId) -> Result<Option<u64>> {
-        for archived in self.archived.iter().rev().filter(|archived| !archived.compressed) {
-            let path = self.place.path_of(*archived);
-            let Some(name) = path.file_name() else { continue };
-            let failed = |error| Error::io(Attempt::List, &self.place.path, error).detail("its directory");
-            if self.place.dir.id_of(name).map_err(failed)? == Some(id) {
-                return Ok(Some(archived.number));
+        for file in self.archived_files() {
+            let (number, found) = file?;
+            if found == Some(id) {
+                return Ok(Some(number));
             }
         }
         Ok(None)
+    }
+
+    /// Which files the archived segments are that are not compressed, the newest first.
+    pub(crate) fn archived_files(&self) -> impl Iterator<Item = Result<(u64, Option<FileId>)>> {
+        self.archived.iter().rev().filter(|archived| !archived.compressed).map(|archived| {
+            let path = self.place.path_of(*archived);
+            let failed = |error| Error::io(Attempt::List, &self.place.path, error).detail("its directory");
+            let id = path.file_name().map(|name| self.place.dir.id_of(name)).transpose().map_err(failed)?.flatten();
+            Ok((archived.number, id))
+        })
     }
 
     /// What the path of the active segment names now.

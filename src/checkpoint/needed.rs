@@ -35,7 +35,7 @@ pub(crate) enum Needed {
 }
 
 /// What the consumers in a checkpoint directory, or the one whose directory it is, still need of a journal. Consumers of other journals are
-/// left out.
+/// left out. What one that has claimed its name and saved nothing will need is not known: everything.
 ///
 /// # Errors
 ///
@@ -56,6 +56,9 @@ pub(crate) fn needed(segments: &Segments, dir: &Path, line_bytes_max: u64) -> Re
             }
         }
     }
+    let claimed = store::claimed(disk, dir)?;
+    let name = |dir: &Path| dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned();
+    needs.extend(claimed.iter().map(|dir| Need { consumer: name(dir), from: Needed::Everything }));
     Ok(needs)
 }
 

@@ -321,12 +321,22 @@ fn look(disk: &Disk, dir: &Path) -> Result<Option<ConsumerState>> {
 
 /// The directories of the consumers in a checkpoint directory, by name; or the directory itself, if it is that of one consumer.
 pub(crate) fn consumers(disk: &Disk, dir: &Path) -> Result<Vec<PathBuf>> {
+    directories(disk, dir, |dir| has_saved(disk, dir))
+}
+
+/// The same for consumers that have claimed their name and saved nothing so far.
+pub(super) fn claimed(disk: &Disk, dir: &Path) -> Result<Vec<PathBuf>> {
+    directories(disk, dir, |dir| Ok(disk.kind(&dir.join(LOCK))?.is_some() && !has_saved(disk, dir)?))
+}
+
+fn has_saved(disk: &Disk, dir: &Path) -> io::Result<bool> {
+    let generations = generations_of(disk, dir);
+    let is_there = |which| disk.kind(generations.path(which)).map(|kind| kind.is_some());
+    Ok(is_there(generations::Which::Current)? || is_there(generations::Which::Previous)?)
+}
+
+fn directories(disk: &Disk, dir: &Path, is_one: impl Fn(&Path) -> io::Result<bool>) -> Result<Vec<PathBuf>> {
     let failed = |error| Error::io(Attempt::ReadCheckpoint, dir, error).detail("the directory");
-    let is_one = |dir: &Path| {
-        let generations = generations_of(disk, dir);
-        let is_there = |which| disk.kind(generations.path(which)).map(|kind| kind.is_some());
-        Ok::<_, io::Error>(is_there(generations::Which::Current)? || is_there(generations::Which::Previous)?)
-    };
     match disk.kind(dir).map_err(failed)? {
         None => return Err(failed(rustix::io::Errno::NOENT.into())),
         _ if is_one(dir).map_err(failed)? => return Ok(vec![dir.to_owned()]),

@@ -451,6 +451,17 @@ fn needs(disk: &SimDisk, path: &str) -> Result<Vec<Need>> {
     needed(&Segments::open(&on(disk), Path::new(path), true)?, Path::new(DIR), LIMIT)
 }
 
+/// A consumer that had claimed its name, and died before it saved anything, did not keep its records from being pruned.
+#[test]
+fn a_consumer_that_has_saved_nothing_needs_everything() {
+    let disk = disk_with(&[("/a.jsonl", &sealed(1..=3))]);
+    open(&disk, "new").unwrap().0.claim().unwrap();
+    let everything = [Need { consumer: "new".to_owned(), from: Needed::Everything }];
+    assert_eq!(needs(&disk, "/a.jsonl").unwrap(), everything);
+    let segments = Segments::open(&on(&disk), Path::new("/a.jsonl"), true).unwrap();
+    assert_eq!(needed(&segments, Path::new("/checkpoints/new"), LIMIT).unwrap(), everything);
+}
+
 /// What prune has to know: the position and the number behind the last acknowledged record, of the consumers of this journal.
 #[test]
 fn what_consumers_still_need_of_a_journal_is_known() {

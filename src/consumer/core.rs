@@ -1,5 +1,8 @@
 //! The consumer's work, one step at a time: sources in turn, records in flight, saving.
 //!
+//! The files of a directory may be renamed while they are consumed: before a source leaves a file that its path names no more, the directories are
+//! listed, and if the file is among what is new there, the source goes on under that name.
+//!
 //! Each source gives a bounded number of records before it is the next one's turn, so that a long one delays no other. A pass in which nothing was
 //! found looks at all sources whose file is open, and at some of the parked ones, so that it costs the same however many there are.
 //!
@@ -7,7 +10,7 @@
 //! the new one. What cannot be made durable is not saved as acknowledged; the other sources are.
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -31,7 +34,7 @@ use crate::{
     error::Result,
     follow::{FollowEvent, event::Followed, stop::Bell},
     segment::Segments,
-    sys::{Disk, names::Names},
+    sys::{Disk, FileId, names::Names},
 };
 
 /// So many records a source gives in its turn.
@@ -45,6 +48,9 @@ const LOOKS_BETWEEN: usize = 4;
 
 /// So many parked sources are looked at in one pass. `ConsumerOptions::poll_every` says what that means.
 const LOOKS_MAX: usize = 200;
+
+/// Of so many sources that are none now the state is kept. `Consumer` says what that means.
+const OTHERS_MAX: usize = 10_000;
 
 /// So many sources are synced by each thread, and by so many threads besides this one.
 const SYNCS_EACH: usize = 16;
@@ -71,7 +77,7 @@ pub(super) struct Core {
     sources: HashSet<PathBuf>,
     /// What is saved; first that of the sources, in their order.
     states: Vec<Saved>,
-    /// What was saved of sources that are none now.
+    /// What was saved of sources that are none now, those that were lost first in front.
     others: Vec<SourceState>,
     is_damaged: bool,
     waiting: VecDeque<Delivery>,
@@ -146,6 +152,10 @@ impl Core {
             let of_each = core.taps.iter().map(|tap| Delivery::Restored(tap.source.clone(), Restored::PreviousUsed));
             core.waiting.extend(of_each);
         }
+        let forgotten = core.others.len().saturating_sub(OTHERS_MAX);
+        for other in core.others.drain(..forgotten) {
+            core.waiting.extend(other.checkpoint.path().map(|path| Delivery::Event(Source::new(path), FollowEvent::Forgotten)));
+        }
         // A source that is no longer there is told, not forgotten.
         for other in &core.others {
             if let Some(path) = other.checkpoint.path()
@@ -177,6 +187,7 @@ impl Core {
         // What was saved goes to the file that proves it, so that is not decided before the file is there.
         let (there, missing): (Vec<_>, Vec<_>) = journals.into_iter().partition(|path| is_there(&disk, path));
         self.awaited.extend(missing);
+        let there = self.move_sources(there);
         let known = &mut self.known;
         let new: Vec<PathBuf> = there.into_iter().filter(|path| known.insert(identity::canonical(&disk, path))).collect();
         if new.is_empty() {
@@ -194,6 +205,64 @@ impl Core {
             self.sources.insert(path);
         }
         self.others = others.into_iter().flatten().collect();
+    }
+
+    /// Lets sources go on whose file is one of these journals by now, and gives the others.
+    fn move_sources(&mut self, mut journals: Vec<PathBuf>) -> Vec<PathBuf> {
+        if journals.is_empty() || self.taps.is_empty() {
+            return journals;
+        }
+        let by_file: HashMap<FileId, usize> = self.taps.iter().enumerate().filter_map(|(at, tap)| Some((tap.trace()?.file, at))).collect();
+        journals.retain(|path| {
+            let source = self.files_of(path).iter().find_map(|file| by_file.get(file));
+            source.is_none_or(|at| !self.move_source(*at, path))
+        });
+        journals
+    }
+
+    /// The files of a journal, as far as they can be told.
+    fn files_of(&self, path: &Path) -> Vec<FileId> {
+        let active = self.options.disk.look(path).ok().flatten().map(|seen| seen.id);
+        let segments = Segments::open_in(&self.options.disk, &self.names, path, true);
+        let archived = segments.iter().flat_map(Segments::archived_files).flatten().filter_map(|(_, file)| file);
+        active.into_iter().chain(archived).collect()
+    }
+
+    /// Lets a source go on at another path, if its file is there.
+    fn move_source(&mut self, at: usize, path: &Path) -> bool {
+        let Some(tap) = self.taps.get_mut(at) else { return false };
+        let (source, from, was_open) = (Source::new(path), tap.source.path().to_owned(), tap.is_open());
+        match tap.move_to(&self.options.disk, &self.names, source.clone()) {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                tracing::debug!(%error, "a file with a new name cannot be read yet");
+                self.awaited.insert(path.to_owned());
+                return true;
+            }
+        }
+        // What is open stays open.
+        self.open += usize::from(tap.is_open() && !was_open);
+        let disk = &self.options.disk;
+        self.known.remove(&identity::canonical(disk, &from));
+        self.known.insert(identity::canonical(disk, path));
+        self.sources.remove(&from);
+        self.sources.insert(path.to_owned());
+        // Another file may come there, or be there.
+        if self.options.files.contains(&from) || is_there(disk, &from) {
+            self.awaited.insert(from.clone());
+        }
+        self.waiting.push_back(Delivery::Restored(source, Restored::Renamed { from }));
+        true
+    }
+
+    /// Looks in the directories whether the file of a source that is lost has another name there.
+    fn seek(&mut self) {
+        let disk = &self.options.disk;
+        // What fails here is told when the directory is listed in its turn.
+        let mut found: Vec<PathBuf> = self.directories.iter_mut().filter_map(|directory| directory.list(disk).ok()).flatten().collect();
+        found.retain(|path| !self.sources.contains(path) && !self.awaited.contains(path));
+        self.add(found);
     }
 
     /// Does a little.
@@ -230,6 +299,11 @@ impl Core {
                 Ok(Some(record)) => return Ok(Some(Delivery::Record(tap.source.clone(), record, ticket))),
                 // It is gone. Its source will be found changed.
                 Ok(None) => ticket.hold(),
+                // Its file may have another name by now. Its source finds out in its turn, and other records come first.
+                Err(error) if error.is_missing() => {
+                    self.ledger.later(&ticket);
+                    return Ok(None);
+                }
                 Err(error) => {
                     self.ledger.again(&ticket);
                     return Err(error);
@@ -243,6 +317,13 @@ impl Core {
     fn turn(&mut self) -> Result<Stepped> {
         let Some(at) = self.choose()? else { return Ok(Stepped::Idle) };
         let Some(tap) = self.taps.get_mut(at) else { return Ok(Stepped::Idle) };
+        if let Some((oldest, in_flight)) = self.ledger.at_least_of(at, self.options.records_max_each, self.options.bytes_max_each) {
+            self.turns.had_nothing();
+            let event = FollowEvent::Stalled { oldest, records: in_flight.records, bytes: in_flight.bytes };
+            let is_told = std::mem::replace(&mut tap.is_stalled, true);
+            return Ok(if is_told { Stepped::Busy } else { Stepped::Given(Delivery::Event(tap.source.clone(), event)) });
+        }
+        tap.is_stalled = false;
         self.turns.looks += usize::from(tap.is_parked());
         let source = tap.source.clone();
         let was_open = tap.is_open();
@@ -252,6 +333,11 @@ impl Core {
             (true, false) => self.open -= 1,
             _ => {}
         }
+        // What was to be told of a file that is lost is not so if it has another name.
+        if tap.is_to_be_sought() && self.is_renamed(at) {
+            return Ok(Stepped::Busy);
+        }
+        let Some(tap) = self.taps.get_mut(at) else { return Ok(Stepped::Idle) };
         let tapped = match stepped {
             Ok(tapped) => tapped,
             Err(error) => {
@@ -295,6 +381,14 @@ impl Core {
         };
         self.turns.had_something();
         Ok(Stepped::Given(delivery))
+    }
+
+    /// Whether the file of a source that is lost has another name, under which it goes on now.
+    fn is_renamed(&mut self, at: usize) -> bool {
+        let path = |core: &Core| core.taps.get(at).map(|tap| tap.source.clone());
+        let before = path(self);
+        self.seek();
+        path(self) != before
     }
 
     /// The source whose turn it is; `None` if nothing is known to have something new.
@@ -353,7 +447,7 @@ impl Core {
                 }
                 state
             });
-            let all: Vec<SourceState> = saved.chain(self.others.iter().cloned()).collect();
+            let all: Vec<SourceState> = self.others.iter().cloned().chain(saved).collect();
             self.store.save(&all)?;
             for (saved, next) in self.states.iter_mut().zip(next) {
                 let Some((next, acknowledged)) = next else { continue };

@@ -68,6 +68,8 @@ struct Book {
     /// The record delivered last, or acknowledged before this run.
     last: Option<Mark>,
     unsettled: BTreeMap<u64, Entry>,
+    /// Of the unsettled records.
+    bytes: usize,
     /// Of those in front of the watermark.
     rejected: u64,
 }
@@ -124,10 +126,10 @@ impl Ledger {
     pub(super) fn reset(&self, source: usize) {
         let mut books = self.books();
         let Some(book) = books.sources.get_mut(source) else { return };
-        let forgotten = std::mem::take(&mut book.unsettled);
+        let (forgotten, bytes) = (std::mem::take(&mut book.unsettled), book.bytes);
         *book = Book { generation: book.generation.saturating_add(1), rejected: book.rejected, next: book.next, ..Book::default() };
         books.records -= forgotten.len();
-        books.bytes -= forgotten.values().map(|entry| entry.bytes).sum::<usize>();
+        books.bytes -= bytes;
     }
 
     /// After a reset: what is acknowledged all the same, since its records are still there.
@@ -146,6 +148,7 @@ impl Ledger {
             book.next += 1;
             let before = book.last.replace(mark);
             book.unsettled.insert(index, Entry { mark, before, bytes, rejected_behind: 0 });
+            book.bytes += bytes;
             books.records += 1;
             books.bytes += bytes;
         }
@@ -159,6 +162,7 @@ impl Ledger {
         }
         let Some(book) = books.sources.get_mut(ticket.source).filter(|book| book.generation == ticket.generation) else { return };
         let Some(entry) = book.unsettled.remove(&ticket.index) else { return };
+        book.bytes -= entry.bytes;
         let rejected = entry.rejected_behind + u64::from(is_rejected);
         match book.unsettled.range_mut(..ticket.index).next_back() {
             Some((_, before)) => before.rejected_behind += rejected,
@@ -198,6 +202,11 @@ impl Ledger {
         self.books().released.push_front((ticket.source, ticket.generation, ticket.index));
     }
 
+    /// The same, behind the others that are to come again.
+    pub(super) fn later(&self, ticket: &Ticket) {
+        self.books().released.push_back((ticket.source, ticket.generation, ticket.index));
+    }
+
     pub(super) fn source_of(ticket: &Ticket) -> usize {
         ticket.source
     }
@@ -215,8 +224,20 @@ impl Ledger {
     pub(super) fn at_least(&self, records: usize, bytes: usize) -> Option<InFlight> {
         let mut books = self.books();
         let in_flight = InFlight { records: books.records, bytes: books.bytes };
-        books.is_awaited = in_flight.records > 0 && (in_flight.records >= records || in_flight.bytes >= bytes);
-        books.is_awaited.then_some(in_flight)
+        let is_much = in_flight.records > 0 && (in_flight.records >= records || in_flight.bytes >= bytes);
+        books.is_awaited |= is_much;
+        is_much.then_some(in_flight)
+    }
+
+    /// How much of one source is in flight, with its oldest record, if it is not less than this: then a ring tells when something was settled.
+    pub(super) fn at_least_of(&self, source: usize, records: usize, bytes: usize) -> Option<(Mark, InFlight)> {
+        let mut books = self.books();
+        let book = books.sources.get(source)?;
+        let in_flight = InFlight { records: book.unsettled.len(), bytes: book.bytes };
+        let (_, oldest) = book.unsettled.first_key_value().filter(|_| in_flight.records >= records || in_flight.bytes >= bytes)?;
+        let oldest = oldest.mark;
+        books.is_awaited = true;
+        Some((oldest, in_flight))
     }
 
     /// The oldest unsettled record: of the source that has waited longest for one of its records.

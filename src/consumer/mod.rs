@@ -92,6 +92,16 @@ pub enum Delivery {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// A journal of a followed directory that gets a new name keeps its place, at once and after a restart, if it is the same file still and the record read
+/// last is found in it; it is told as [`Restored::Renamed`].
+///
+/// What was saved of files that are gone stays in the checkpoint, so that one that comes back goes on where it was. Of ten thousand such files it is
+/// kept; of more, those that were lost first are forgotten when the consumer is opened, which is told. A forgotten file that comes back is consumed from its first
+/// record: rather twice than never.
+///
+/// A file that is cut, or rewritten in place, is told and read again from where its content is proved. One thing cannot be told from appending: that
+/// a file was cut and filled again up to where it had been read, with the very same 64 bytes in front of that place.
+///
 /// # Durability
 ///
 /// A checkpoint is saved every five seconds while records are acknowledged, and by [`close`](Consumer::close). The records that it covers are made

@@ -24,6 +24,8 @@ pub struct ConsumerOptions {
     pub(super) poll_every: Duration,
     pub(super) records_max: usize,
     pub(super) bytes_max: usize,
+    pub(super) records_max_each: usize,
+    pub(super) bytes_max_each: usize,
     pub(super) line_bytes_max: u64,
 }
 
@@ -39,6 +41,8 @@ impl ConsumerOptions {
             poll_every: POLL_EVERY_DEFAULT,
             records_max: RECORDS_MAX_DEFAULT,
             bytes_max: BYTES_MAX_DEFAULT,
+            records_max_each: usize::MAX,
+            bytes_max_each: usize::MAX,
             line_bytes_max: LINE_BYTES_MAX_DEFAULT,
         }
     }
@@ -75,6 +79,14 @@ impl ConsumerOptions {
     pub fn in_flight_max(&mut self, records: usize, bytes: usize) -> &mut ConsumerOptions {
         self.records_max = records;
         self.bytes_max = bytes;
+        self
+    }
+
+    /// How many records of one source may be unsettled, and how many bytes. Default: as many as of all together. A source that has so many is not
+    /// read on until one is settled, and the others are: with a bound here, one whose records cannot be settled stops no other.
+    pub fn in_flight_max_each(&mut self, records: usize, bytes: usize) -> &mut ConsumerOptions {
+        self.records_max_each = records;
+        self.bytes_max_each = bytes;
         self
     }
 

@@ -1,8 +1,10 @@
 //! One source of a consumer: followed, or parked.
 //!
-//! A source that has nothing new keeps no file open when others need theirs. Parked, it is looked at by asking the system what its path names and
-//! how long that is; when this has changed, it is opened again behind the record that was read last, as a follower goes on in a file that may be
-//! another one.
+//! A source that has nothing new keeps no file open when others need theirs. Parked, it is looked at by asking the system what its path names, how
+//! long that is and when it was changed; when this is not as it was, it is opened again behind the record that was read last, as a follower goes on
+//! in a file that may be another one. A time that a change to come may have too is not trusted: then it is opened again in any case.
+//!
+//! When the path names the file no more, that may have another name by now: the source moves there, if the record that was read last proves it.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,7 +28,7 @@ use crate::{
     },
     scan::Backward,
     segment::Segments,
-    sys::{Disk, File, FileId, names::Names},
+    sys::{Disk, File, Seen, names::Names},
 };
 
 /// So many files that were left are kept open until the next save.
@@ -45,6 +47,10 @@ pub(super) struct Tap {
     is_reset: bool,
     /// Why it is not known whether what was read is durable.
     distrusted: Option<Error>,
+    /// It was looked for other names of the file, since the path does not name it any more.
+    is_sought: bool,
+    /// It was told that too much of it is in flight.
+    pub(super) is_stalled: bool,
     /// The file that held the watermark when it was last saved, or where reading began.
     identity: Option<Identity>,
     line_bytes_max: u64,
@@ -56,7 +62,7 @@ enum Stage {
     Fresh(Option<Checkpoint>),
     Followed(Box<Pursuit>),
     /// To be opened behind what is acknowledged, if that is still there.
-    Again(Option<Mark>),
+    Again(Option<Mark>, Trace),
     Parked(Parked),
     /// There is no such file any more, and from where to read if it comes back.
     Gone(Trace),
@@ -66,8 +72,8 @@ enum Stage {
 struct Parked {
     trace: Trace,
     position: Position,
-    /// What the path named, and how long that was.
-    looked: Option<(FileId, u64)>,
+    /// What the path named, if a change would show.
+    looked: Option<Seen>,
 }
 
 /// What a source has come to.
@@ -95,6 +101,8 @@ impl Tap {
             failed: None,
             is_reset: false,
             distrusted: None,
+            is_sought: false,
+            is_stalled: false,
             identity: None,
             line_bytes_max,
         }
@@ -125,7 +133,15 @@ impl Tap {
             }
             Stage::Followed(pursuit) => {
                 let (file, resets) = (Arc::clone(&pursuit.segment().file), pursuit.resets());
-                let step = pursuit.step()?;
+                let step = match pursuit.step() {
+                    // All of it has another name, or none: the segments behind the one that was read too.
+                    Err(error) if error.is_missing() && look(disk, &self.path)?.is_none() => {
+                        self.stage = Stage::Gone(pursuit.trace());
+                        self.leave(file);
+                        return Ok(Tapped::Followed(Followed::Event(FollowEvent::Deleted)));
+                    }
+                    step => step?,
+                };
                 self.failed = None;
                 let is_left = !Arc::ptr_eq(&file, &pursuit.segment().file);
                 self.is_reset |= pursuit.resets() != resets;
@@ -141,15 +157,20 @@ impl Tap {
                     Step::Idle => Tapped::Idle,
                 })
             }
-            Stage::Again(acknowledged) => {
+            Stage::Again(acknowledged, _) => {
                 let acknowledged = *acknowledged;
                 self.open_again(disk, names, acknowledged)
             }
             Stage::Parked(parked) => {
-                if look(disk, &self.path)? == parked.looked {
+                let looked = look(disk, &self.path)?;
+                if looked.is_some() && looked == parked.looked {
                     return Ok(Tapped::Idle);
                 }
                 let (trace, position) = (parked.trace, parked.position);
+                if looked.is_some_and(|looked| looked.id != trace.file) && !self.is_sought {
+                    self.stage = Stage::Gone(trace);
+                    return Ok(Tapped::Busy);
+                }
                 self.reopen(disk, names, trace, Some(position))
             }
             Stage::Gone(trace) => {
@@ -176,6 +197,47 @@ impl Tap {
         self.stage = Stage::Followed(Box::new(pursuit));
         self.failed = None;
         Ok(Tapped::Begun(restored, mark, is_new_generation))
+    }
+
+    /// What is known of the file that is read, or was when the path still named it.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        match &self.stage {
+            Stage::Fresh(_) => None,
+            Stage::Followed(pursuit) => Some(pursuit.trace()),
+            Stage::Parked(parked) => Some(parked.trace),
+            Stage::Again(_, trace) | Stage::Gone(trace) => Some(*trace),
+        }
+    }
+
+    /// Whether the path names the file no more, and it is time to look for another name. Says so once.
+    pub(super) fn is_to_be_sought(&mut self) -> bool {
+        let is_lost = match &self.stage {
+            Stage::Followed(pursuit) => pursuit.is_leaving(),
+            Stage::Gone(_) => true,
+            Stage::Fresh(_) | Stage::Again(..) | Stage::Parked(_) => false,
+        };
+        let was_sought = std::mem::replace(&mut self.is_sought, is_lost);
+        is_lost && !was_sought
+    }
+
+    /// Goes on under another name of the file, which the own path does not name any more. Whether the record that was read last is there.
+    pub(super) fn move_to(&mut self, disk: &Disk, names: &Names, source: Source) -> Result<bool> {
+        let Some(trace) = self.trace() else { return Ok(false) };
+        if look(disk, &self.path)?.is_some_and(|seen| seen.id == trace.file) {
+            return Ok(false);
+        }
+        let start = trace.last.map_or(Start::Beginning, Start::After);
+        match Pursuit::go_on_from(disk, names, source.path(), &trace, &start, self.line_bytes_max) {
+            // It is to be opened behind what is acknowledged.
+            _ if matches!(self.stage, Stage::Again(..)) => {}
+            Ok(pursuit) => self.stage = Stage::Followed(Box::new(pursuit)),
+            Err(error) if matches!(error.kind(), ErrorKind::Changed | ErrorKind::Pruned) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.path = source.path().to_owned();
+        self.source = source;
+        self.is_sought = false;
+        Ok(true)
     }
 
     fn reopen(&mut self, disk: &Disk, names: &Names, trace: Trace, position: Option<Position>) -> Result<Tapped> {
@@ -205,7 +267,9 @@ impl Tap {
 
     /// Records that were read may be gone, and those that are not settled are to come again: reading goes back to what is acknowledged.
     pub(super) fn begin_again(&mut self, acknowledged: Option<Mark>) {
-        self.stage = Stage::Again(acknowledged);
+        if let Some(trace) = self.trace() {
+            self.stage = Stage::Again(acknowledged, trace);
+        }
     }
 
     fn open_again(&mut self, disk: &Disk, names: &Names, acknowledged: Option<Mark>) -> Result<Tapped> {
@@ -233,8 +297,9 @@ impl Tap {
         {
             let (trace, position) = (pursuit.trace(), pursuit.position());
             let looked = pursuit.looked();
-            if look(disk, &self.path)? == Some(looked) {
-                self.stage = Stage::Parked(Parked { trace, position, looked: Some(looked) });
+            let seen = look(disk, &self.path)?;
+            if seen.is_some_and(|seen| (seen.id, seen.len) == looked) {
+                self.stage = Stage::Parked(Parked { trace, position, looked: seen.filter(Seen::is_settled) });
             }
         }
         Ok(())
@@ -277,12 +342,7 @@ impl Tap {
 
     /// What is remembered of a file that was deleted before anything of it was saved.
     fn identity_that_was(&self, disk: &Disk, mark: Option<&Mark>) -> Option<Identity> {
-        let trace = match &self.stage {
-            Stage::Fresh(_) | Stage::Again(_) => return None,
-            Stage::Followed(pursuit) => pursuit.trace(),
-            Stage::Parked(parked) => parked.trace,
-            Stage::Gone(trace) => *trace,
-        };
+        let trace = self.trace()?;
         let is_of_mark = |number: u64| mark.is_some_and(|mark| mark.start.segment == number);
         let fingerprint = trace.first_line.filter(|(number, _)| is_of_mark(*number)).map(|(_, fingerprint)| fingerprint);
         Some(Identity { path: identity::canonical(disk, &self.path).into(), file: trace.file, fingerprint })
@@ -326,8 +386,7 @@ impl Tap {
     }
 }
 
-/// What the path names, and how long that is.
-fn look(disk: &Disk, path: &Path) -> Result<Option<(FileId, u64)>> {
+fn look(disk: &Disk, path: &Path) -> Result<Option<Seen>> {
     let failed = |error| Error::io(Attempt::Follow, path, error);
     disk.look(path).map_err(failed)
 }

@@ -58,6 +58,8 @@ pub enum FollowEvent {
     },
     /// A damaged line was passed over.
     Corrupt(Finding),
+    /// It has been gone for so long that its place is no longer kept. If it comes back, it is consumed from its first record. Only a consumer says so.
+    Forgotten,
     /// So much is in flight that nothing more is delivered until a ticket is settled. Only a consumer says so.
     #[non_exhaustive]
     Stalled {
@@ -142,6 +144,7 @@ impl fmt::Display for FollowEvent {
             FollowEvent::Deleted => f.write_str("deleted, waiting for a new file"),
             FollowEvent::Pruned { .. } => f.write_str("records were deleted before they were read; reading on with the first that is kept"),
             FollowEvent::Corrupt(finding) => write!(f, "{}: {}", finding.code, finding.message),
+            FollowEvent::Forgotten => f.write_str("gone for long, its place is no longer kept"),
             FollowEvent::Stalled { records, .. } => {
                 write!(f, "{} in flight, waiting until the oldest is settled", crate::words::count(*records as u64, "record"))
             }

@@ -2,7 +2,9 @@
 //!
 //! Three things are kept of what was read: where the last whole line ended, the few bytes in front of that place (the *seam*), and how far the
 //! unfinished bytes behind it have been seen. Unfinished bytes themselves are never kept, since a rollback may cut them: when their LF is there
-//! they are read again as one line. The seam tells a file that was cut and has grown again from one that has only grown.
+//! they are read again as one line. The seam tells a file that was cut and has grown again from one that has only grown: after each read of the
+//! file it is compared, and what was read counts only if it is still there. So bytes of two contents are never joined. Only a file that has the
+//! very same bytes there once more is not told from one that was never cut.
 
 use std::io;
 
@@ -43,6 +45,19 @@ pub(super) struct Live {
     is_readable: bool,
     /// Nothing will be appended any more: what is unfinished is taken as it is.
     is_final: bool,
+    /// What was read of the file is not there any more.
+    is_cut: bool,
+    /// Read, while the seam could not be compared.
+    unproved: Option<Read>,
+}
+
+#[derive(Debug)]
+struct Read {
+    found: Option<Found>,
+    /// Where it begins.
+    offset: u64,
+    /// The file was read for it.
+    is_fresh: bool,
 }
 
 /// The search for an LF in unfinished bytes.
@@ -63,7 +78,7 @@ impl Live {
         let seam = Seam::before(&segment.file, offset)?;
         let search = Search { searched: offset, is_under_way: false, is_whole: true, crc: None };
         let walk = Walk::new(Segment { end: offset, ..segment }, offset, line_bytes_max);
-        Ok(Live { walk, seam, seen: offset, search, tried: None, is_readable: false, is_final: false })
+        Ok(Live { walk, seam, seen: offset, search, tried: None, is_readable: false, is_final: false, is_cut: false, unproved: None })
     }
 
     pub(super) fn segment(&self) -> &Segment {
@@ -96,12 +111,25 @@ impl Live {
         if !self.is_readable {
             return Ok(None);
         }
-        // Before more is read: behind what was read, there may be another file's content by now. The next look says so.
-        if !self.is_final && !self.walk.lines.has_line() && !self.seam.is_before(&self.walk.segment.file, self.walk.offset)? {
-            self.is_readable = false;
-            return Ok(None);
+        let Read { found, offset, is_fresh } = match self.unproved.take() {
+            Some(read) => read,
+            None => self.read()?,
+        };
+        if is_fresh && !self.is_final {
+            match self.seam.is_before(&self.walk.segment.file, offset) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.walk.offset = offset;
+                    self.is_readable = false;
+                    self.is_cut = true;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    self.unproved = Some(Read { found, offset, is_fresh });
+                    return Err(error);
+                }
+            }
         }
-        let found = if self.is_final { self.walk.next()? } else { self.walk.next_finished()? };
         match &found {
             Some(found) => {
                 self.search.crc = None;
@@ -122,11 +150,17 @@ impl Live {
         Ok(found)
     }
 
+    fn read(&mut self) -> io::Result<Read> {
+        let (offset, reads) = (self.walk.offset, self.walk.lines.reads());
+        let found = if self.is_final { self.walk.next()? } else { self.walk.next_finished()? };
+        Ok(Read { found, offset, is_fresh: self.walk.lines.reads() != reads })
+    }
+
     /// Looks at the end of the file, once all that was readable is read.
     pub(super) fn look(&mut self) -> io::Result<Look> {
         let size = self.walk.segment.file.size()?;
         let offset = self.walk.offset;
-        if size < offset || !self.seam.is_before(&self.walk.segment.file, offset)? {
+        if self.is_cut || size < offset || !self.seam.is_before(&self.walk.segment.file, offset)? {
             return Ok(Look::Cut);
         }
         let before = std::mem::replace(&mut self.seen, size);

@@ -163,6 +163,11 @@ impl Pursuit {
         (self.id, self.live.seen())
     }
 
+    /// Whether the path did not name the file being read when it was last looked at.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.stage != Stage::Reading
+    }
+
     /// The segment being read.
     pub(crate) fn segment(&self) -> &Segment {
         self.live.segment()
@@ -257,7 +262,7 @@ impl Pursuit {
     fn check_path(&mut self) -> Result<Step> {
         let is_elsewhere = self.target.is_some() && target(&self.disk, &self.path) != self.target;
         let named = match self.disk.look(&self.path) {
-            Ok(Some((id, _))) => Some(id),
+            Ok(Some(seen)) => Some(seen.id),
             _ if is_elsewhere || self.stage == Stage::Deleted => self.disk_id()?,
             // The directory that was opened stays what it is, wherever it is by now.
             _ => self.segments.named()?,

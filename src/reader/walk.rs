@@ -54,7 +54,8 @@ impl Walk {
     /// The next line that nothing appended later can change; `None` where the rest of what there is now is not finished.
     ///
     /// Bytes that are unfinished are forgotten: a rollback may cut them, and others come in their place. So a line is read in one go with its
-    /// LF, and a batch again once its end was seen; what looks corrupt is looked at twice.
+    /// LF, and a batch again once its end was seen; what looks corrupt is looked at twice. Whole lines that were read ahead are given as they were
+    /// then. Whether new bytes follow those that were given before, the caller finds out.
     pub(crate) fn next_finished(&mut self) -> io::Result<Option<Found>> {
         self.awaits_batch = false;
         loop {
@@ -76,6 +77,7 @@ impl Walk {
             if begins_batch || is_doubtful {
                 let seen = crc32fast::hash(self.lines.bytes());
                 if let Some(seal) = found.seal.filter(|_| begins_batch) {
+                    self.ahead.forget();
                     let looked = Batch::look_ahead(&self.segment.file, &mut self.ahead, &found, seal, self.line_bytes_max);
                     let batch = looked.inspect_err(|_| self.lines.seek(span.start))?;
                     if batch.is_unfinished {

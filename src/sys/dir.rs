@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
-use super::{FileId, FileKind, file, names::Changed, replace};
+use super::{FileId, FileKind, Seen, file, names::Changed, replace};
 
 /// One open directory.
 #[derive(Debug)]
@@ -26,11 +26,12 @@ pub(super) fn kind(path: &Path) -> io::Result<Option<FileKind>> {
     }
 }
 
-pub(super) fn look(path: &Path) -> io::Result<Option<(FileId, u64)>> {
-    match rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE) {
+pub(super) fn look(path: &Path) -> io::Result<Option<Seen>> {
+    match rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::INO | StatxFlags::SIZE | StatxFlags::CTIME) {
         Ok(found) => {
             let device = rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor);
-            Ok(Some((FileId { device, inode: found.stx_ino }, found.stx_size)))
+            let changed = (found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec);
+            Ok(Some(Seen { id: FileId { device, inode: found.stx_ino }, len: found.stx_size, changed }))
         }
         Err(rustix::io::Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),

@@ -32,6 +32,15 @@ pub(crate) struct FileId {
     pub(crate) inode: u64,
 }
 
+/// What a path names, as it looks without being opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) id: FileId,
+    pub(crate) len: u64,
+    /// When the system took note of the last change, whatever that was: seconds, and parts of one.
+    pub(crate) changed: (i64, u32),
+}
+
 /// Why a compressed file cannot be read at all.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
@@ -218,8 +227,8 @@ impl Disk {
         on_disk!(self, dir::create(path), sim => sim.create_dir(path))
     }
 
-    /// Which file the path names, links followed, and how many bytes it has; `None` if nothing. Leaves the file's times alone.
-    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+    /// What the path names, links followed; `None` if nothing. Leaves the file's times alone.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<Seen>> {
         on_disk!(self, dir::look(path), sim => sim.look(path))
     }
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Dir, FileId};
+use super::{Dir, FileId, Seen};
 
 /// No file system counts time more coarsely.
 const TIME_GRAIN: Duration = Duration::from_secs(2);
@@ -33,6 +33,16 @@ impl Changed {
     fn grain(&self) -> Duration {
         let has_parts = self.told.1 != 0 && self.at.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|at| at.subsec_nanos() != 0);
         if has_parts { TIME_GRAIN_FINE } else { TIME_GRAIN }
+    }
+}
+
+impl Seen {
+    /// Whether the last change is so long ago that one to come will have another time.
+    pub(crate) fn is_settled(&self) -> bool {
+        let (seconds, parts) = self.changed;
+        let grain = if parts == 0 { TIME_GRAIN } else { TIME_GRAIN_FINE };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(seconds).map_or(true, |seconds| now.saturating_sub(Duration::new(seconds, parts)) > grain)
     }
 }
 

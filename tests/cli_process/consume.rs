@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -99,6 +100,61 @@ fn what_cannot_be_run_or_is_missing_is_a_failure() {
     assert!(ran.stderr.starts_with("untorn: cannot run `./no-such-program`: No such file"), "{}", ran.stderr);
 }
 
+/// While the batch of one journal fails again and again, and waits longer each time, the records of another one went on waiting too.
+#[test]
+fn a_journal_whose_batch_fails_keeps_no_other_waiting() {
+    let place = Place::new();
+    let (bad, good) = (place.join("bad.jsonl"), place.join("good.jsonl"));
+    append(&bad, numbers(3).as_bytes());
+    append(&good, numbers(1).as_bytes());
+    let mut command = untorn();
+    command.args(["consume", "--name", "shell", "--batch", "2", "--every", "10ms", "--checkpoints"]).arg(place.join("state")).args([&bad, &good]);
+    let script = "case $UNTORN_PATH in *bad*) echo x >> tries; [ -e heal ] || exit 1;; esac; cat >> \"got-${UNTORN_PATH##*/}\"";
+    command.args(["--", "sh", "-c", script]).current_dir(place.path().parent().unwrap());
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&place.join("tries"), "x\nx\nx\n");
+    for number in 2..=4 {
+        append(&good, format!("{{\"n\":{number}}}\n").as_bytes());
+        wait_for(&place.join("got-good.jsonl"), &numbers(number));
+    }
+    assert_eq!(read(&place.join("got-bad.jsonl")), "");
+    fs::write(place.join("heal"), "").unwrap();
+    wait_for(&place.join("got-bad.jsonl"), &numbers(3));
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(read(&place.join("got-bad.jsonl")), numbers(3), "in order, and once");
+    assert_eq!(read(&place.join("got-good.jsonl")), numbers(4));
+}
+
+/// What failed is tried again with `--once` too, and what is behind it is given after it.
+#[test]
+fn once_goes_on_behind_a_batch_that_failed_first() {
+    let place = Place::new();
+    append(&place.path(), numbers(4).as_bytes());
+    let once = ran(&place, &["--once", "--batch", "1"], "[ -e tried ] || { touch tried; exit 1; }; cat >> out");
+    assert_eq!((once.code, &*once.stderr), (Some(0), "untorn: shell: `sh` failed with exit status: 1\n"));
+    assert_eq!(read(&place.join("out")), numbers(4));
+}
+
+/// How far consumers have come is told beside what a journal holds.
+#[test]
+fn stat_tells_how_far_consumers_have_come() {
+    let place = Place::new();
+    append(&place.path(), numbers(2).as_bytes());
+    assert_eq!(ran(&place, &["--once"], "cat > out").code, Some(0));
+    append(&place.path(), numbers(3).as_bytes());
+    let stat = |option: &[&str]| {
+        let told = run(untorn().arg("stat").args(option).arg(place.path()).arg("--checkpoints").arg(place.join("state")), b"");
+        assert_eq!(told.code, Some(0));
+        String::from_utf8(told.stdout).unwrap() + &told.stderr
+    };
+    let told: serde_json::Value = serde_json::from_str(&stat(&["--json"])).unwrap();
+    let consumer = &told["consumers"][0];
+    assert_eq!((&consumer["name"], &consumer["seq"], &consumer["behind"]), (&"shell".into(), &2.into(), &3.into()), "{told}");
+    let line = stat(&[]).lines().find(|line| line.contains("consumer")).map(ToOwned::to_owned).unwrap();
+    assert!(line.contains("shell  #2  3 records behind   saved "), "{line}");
+}
+
 /// SIGTERM and ^C let the command finish the batch that it has, and acknowledge it.
 #[test]
 fn a_signal_finishes_the_batch_at_hand() {
@@ -106,9 +162,14 @@ fn a_signal_finishes_the_batch_at_hand() {
         let place = Place::new();
         append(&place.path(), numbers(2).as_bytes());
         let script = "cat > got; echo started > started; while ! [ -e go ]; do sleep 0.01; done; echo done > done";
-        let mut child = consume(&place, &["--batch", "1"], script).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = consume(&place, &["--batch", "1"], script).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         wait_for(&place.join("started"), "started");
         signal(&child, name);
+        // Only then it is sure that the signal was met while the command ran.
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, "untorn: interrupted; finishing the batch at hand, ^C again ends it at once\n");
         fs::write(place.join("go"), "").unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(code));
         assert_eq!(read(&place.join("done")), "done\n");

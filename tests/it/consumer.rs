@@ -740,3 +740,136 @@ fn what_was_acknowledged_of_a_file_that_is_gone_is_saved() {
     consumer.save().unwrap();
     consumer.close().unwrap();
 }
+
+/// S0-16: a file that was renamed while its directory was consumed was given again from its start.
+#[test]
+fn a_file_that_is_renamed_while_it_is_consumed_keeps_its_place() {
+    for is_replaced in [false, true] {
+        let disk = with_numbers(3);
+        let mut consumer = options(&disk).directory("dir", &[".jsonl"]).poll_every(Duration::ZERO).open().unwrap();
+        let mut open = tickets(drain(&mut consumer));
+        open[0].take().unwrap().ack();
+        disk.rename(A, "dir/z.jsonl").unwrap();
+        let mut expected = vec!["[Renamed { from: \"dir/a.jsonl\" }]"];
+        if is_replaced {
+            writer(&disk, A).append(&9).unwrap();
+            expected.extend(["[New]", "9"]);
+        }
+        let mut given = Vec::new();
+        while given.len() < expected.len() {
+            given.extend(drain(&mut consumer));
+        }
+        assert_eq!(texts(&given), expected);
+        writer(&disk, "dir/z.jsonl").append(&4).unwrap();
+        let behind = drain(&mut consumer);
+        assert_eq!(texts(&behind), ["4"]);
+        ack_all(behind);
+        // Tickets from before are good.
+        ack_all(given);
+        open.into_iter().flatten().for_each(Ticket::ack);
+        consumer.close().unwrap();
+        let mut consumer = options(&disk.kill()).directory("dir", &[".jsonl"]).open().unwrap();
+        let resumed = texts(&drain(&mut consumer)).join(" ");
+        assert_eq!(resumed, if is_replaced { "[Resumed] [Resumed]" } else { "[Resumed]" });
+    }
+}
+
+/// S0-16, S0-20: a second name of a file is no new name, and a new file with an old name is no renamed one.
+#[test]
+fn only_a_file_that_lost_its_name_goes_on_under_another() {
+    let disk = with_numbers(2);
+    let mut consumer = options(&disk).directory("dir", &[".jsonl"]).poll_every(Duration::ZERO).open().unwrap();
+    ack_all(drain(&mut consumer));
+    disk.link(A, B).unwrap();
+    let mut given = Vec::new();
+    while given.len() < 3 {
+        given.extend(drain(&mut consumer));
+    }
+    assert_eq!(texts(&given), ["[New]", "1", "2"]);
+    disk.remove(A).unwrap();
+    disk.write_file(A, "5\n").unwrap();
+    let mut given = Vec::new();
+    while given.len() < 2 {
+        given.extend(drain(&mut consumer));
+    }
+    assert_eq!(texts(&given), ["[replaced false]", "5"]);
+}
+
+/// S0-13: a file that was closed for want of descriptors and rewritten in place, to the same length, was taken for what it had been.
+#[test]
+fn a_parked_file_that_is_rewritten_to_the_same_length_is_read_again() {
+    const COUNT: usize = 200;
+    let disk = SimDisk::new();
+    let path = |number: usize| format!("dir/{number:03}.jsonl");
+    (0..COUNT).for_each(|number| disk.write_file(path(number), "1\n2\n").unwrap());
+    let mut consumer = options(&disk).directory("dir", &[".jsonl"]).poll_every(Duration::ZERO).open().unwrap();
+    ack_all(drain(&mut consumer));
+    for number in 0..COUNT {
+        disk.truncate(path(number), 0).unwrap();
+        disk.append_raw(path(number), "3\n4\n").unwrap();
+    }
+    let mut records = Vec::new();
+    for _ in 0..10 {
+        let given = drain(&mut consumer);
+        records.extend(texts(&given).into_iter().filter(|text| !text.starts_with('[')).map(ToOwned::to_owned));
+        ack_all(given);
+    }
+    assert_eq!(records.iter().filter(|record| *record == "3").count(), COUNT);
+    assert_eq!(records.len(), 2 * COUNT, "{records:?}");
+}
+
+/// S0-19: what is kept of sources that are gone does not grow without bound, and which are forgotten is told.
+#[test]
+fn of_sources_that_are_gone_the_last_ten_thousand_are_remembered() {
+    let disk = with_numbers(1);
+    let state = |number: u64| {
+        let checkpoint =
+            serde_json::json!({ "path": format!("dir/gone-{number}.jsonl"), "file": null, "fingerprint": null, "generation": 0, "last": null });
+        serde_json::from_value(serde_json::json!({ "checkpoint": checkpoint, "rejected": 0 })).unwrap()
+    };
+    let gone: Vec<untorn::SourceState> = (0..10_002).map(state).collect();
+    untorn::internals::save_state(&disk, STORE.as_ref(), "indexer", &gone).unwrap();
+    let mut consumer = open(&disk);
+    let mut forgotten = Vec::new();
+    while let Some(delivery) = consumer.next(Duration::ZERO).unwrap() {
+        match delivery {
+            Delivery::Event(source, FollowEvent::Forgotten) => forgotten.push(source.path().display().to_string()),
+            Delivery::Record(_, _, ticket) => ticket.ack(),
+            _ => {}
+        }
+    }
+    assert_eq!(forgotten, ["dir/gone-0.jsonl", "dir/gone-1.jsonl"]);
+    consumer.close().unwrap();
+    let saved = disk.read_file("state/indexer/checkpoint.jsonl").unwrap();
+    let sources = untorn::internals::saved_state(&saved).unwrap().sources;
+    assert_eq!(sources[..10_000], gone[2..]);
+    assert_eq!(sources.len(), 10_001);
+}
+
+/// S0-34: a source whose records cannot be settled is not read on, and stops no other.
+#[test]
+fn a_source_with_too_much_in_flight_stops_no_other() {
+    let disk = with_numbers(5);
+    let mut b = writer(&disk, B);
+    for number in 11..=15 {
+        b.append(&number).unwrap();
+    }
+    let mut consumer = options(&disk).file(A).file(B).in_flight_max_each(2, usize::MAX).open().unwrap();
+    let mut held = Vec::new();
+    let mut given = Vec::new();
+    loop {
+        match consumer.next(Duration::ZERO).unwrap() {
+            Some(Delivery::Record(source, record, ticket)) => {
+                given.push(record.value.decode::<u64>().unwrap());
+                if source.path().ends_with("a.jsonl") { held.push(ticket) } else { ticket.ack() }
+            }
+            Some(Delivery::Event(source, FollowEvent::Stalled { records, .. })) => assert!(source.path().ends_with("a.jsonl") && records == 2),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    given.sort_unstable();
+    assert_eq!(given, [1, 2, 11, 12, 13, 14, 15]);
+    held.into_iter().for_each(Ticket::ack);
+    assert_eq!(texts(&drain(&mut consumer))[..2], ["3", "4"]);
+}

@@ -298,6 +298,34 @@ fn beginning_again_forgets_what_was_pending() {
     }
 }
 
+/// S0-35: a batch that was read ahead was cut, and a record written in its place was given as what follows; the one in front of it was skipped.
+#[test]
+fn what_was_read_ahead_of_a_cut_is_not_joined_with_what_came_in_its_place() {
+    let disk = SimDisk::new();
+    let mut writer = options(&disk).open(PATH).unwrap();
+    let batch = |first: u64| {
+        let mut batch = Batch::new();
+        batch.add(&first).unwrap().add(&(first + 1)).unwrap();
+        batch
+    };
+    writer.append_batch(&batch(1)).unwrap();
+    let kept = disk.read_file(PATH).unwrap().len();
+    writer.append(&3).unwrap();
+    writer.append_batch(&batch(4)).unwrap();
+    drop(writer);
+    let mut follower = follow(&disk, Start::Beginning);
+    for expected in [b"1", b"2"] {
+        let next = follower.next(Duration::ZERO).unwrap();
+        assert!(matches!(next, Some(Followed::Record(record)) if record.value.as_bytes() == expected));
+    }
+    disk.truncate(PATH, kept as u64).unwrap();
+    // Of the same length, so each stands where a line stood before.
+    let mut writer = options(&disk).open(PATH).unwrap();
+    writer.append(&7).unwrap();
+    writer.append(&8).unwrap();
+    assert_eq!(drain(&mut follower), ["3", "[truncated 0]", "1", "2", "7", "8"]);
+}
+
 /// What was written into a file after it was cut was skipped if the file was archived before the follower looked.
 #[test]
 fn a_file_that_is_cut_filled_and_archived_between_two_looks_is_read() {

@@ -26,8 +26,8 @@ pub(crate) fn end_after(tell: impl FnOnce() + Send + 'static) {
     on_interrupt(GRACE, tell);
 }
 
-/// Calls `stop` on ^C and on SIGTERM, and lets the command finish what it has at hand; a second ^C ends it at once. Gives what
-/// [`was_interrupted`] looks at.
+/// Calls `stop` on ^C and on SIGTERM, and lets the command finish the batch at hand, an [`unbroken`] step; a second ^C ends it at once. Gives
+/// what [`was_interrupted`] looks at.
 pub(crate) fn finish_first(stop: impl FnOnce() + Send + 'static) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return interrupted };
@@ -36,6 +36,7 @@ pub(crate) fn finish_first(stop: impl FnOnce() + Send + 'static) -> Arc<AtomicBo
         let first = signals.forever().next();
         seen.store(first == Some(SIGINT), Ordering::SeqCst);
         stop();
+        drop(request("batch"));
         for signal in signals.forever() {
             if signal == SIGINT {
                 end();
@@ -65,13 +66,10 @@ fn state() -> MutexGuard<'static, State> {
 /// Ends the process on ^C, but not inside a [`Step`]: for commands that write files. A second ^C does not wait for the step.
 pub(crate) fn end_between_steps() {
     on_interrupt(Duration::MAX, || {
-        let mut state = state();
-        state.is_requested = true;
-        if state.steps > 0 {
-            say::message("interrupted; finishing the file at hand, ^C again ends it at once");
-            return;
+        // Held to the end, so that no step begins any more.
+        if let Some(_state) = request("file") {
+            end();
         }
-        end();
     });
 }
 
@@ -91,6 +89,17 @@ impl Drop for Step {
     fn drop(&mut self) {
         state().steps -= 1;
     }
+}
+
+/// Takes note of a ^C. Says so if a step has to be finished; if none has to, none begins while what is given back is held.
+fn request(what: &str) -> Option<MutexGuard<'static, State>> {
+    let mut state = state();
+    state.is_requested = true;
+    if state.steps == 0 {
+        return Some(state);
+    }
+    say::message(format_args!("interrupted; finishing the {what} at hand, ^C again ends it at once"));
+    None
 }
 
 /// Runs a step that ^C does not break off; whoever calls looks afterwards whether it was [requested](is_requested).

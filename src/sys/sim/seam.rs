@@ -17,7 +17,7 @@ use super::{
     names::is_root,
     state::{Access, State},
 };
-use crate::sys::{FileId, FileKind, Process};
+use crate::sys::{FileId, FileKind, Process, Seen};
 
 /// One open file. Closing it lets go of its lock.
 pub(crate) struct SimFile {
@@ -132,12 +132,14 @@ impl SimDisk {
         self.op(Op::new(OpKind::CreateDir, path), |state, _| state.content.create(path, super::content::Content::new_dir()).map(drop))
     }
 
-    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<(FileId, u64)>> {
+    /// There is no clock here, so other bytes are another time.
+    pub(crate) fn look(&self, path: &Path) -> io::Result<Option<Seen>> {
         self.op(Op::new(OpKind::Look, path), |state, _| {
             let path = state.content.follow(path)?;
             let Some(id) = state.id_at(&path) else { return Ok(None) };
             let number = state.content.find(&path)?;
-            Ok(Some((id, state.content.inode(number)?.live().len() as u64)))
+            let bytes = state.content.inode(number)?.live();
+            Ok(Some(Seen { id, len: bytes.len() as u64, changed: (i64::from(crc32fast::hash(bytes)) - i64::from(u32::MAX), 0) }))
         })
     }
 

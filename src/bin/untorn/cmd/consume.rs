@@ -1,7 +1,8 @@
 //! `untorn consume`: the records of journals, in batches, on a command's stdin; acknowledged when it succeeds.
 //!
-//! A batch that fails is given again as it was, so the command sees each record at least once, and a batch that is repeated has the same records. A
-//! signal ends it behind the batch at hand, which the command finishes undisturbed: it runs in a process group of its own.
+//! A batch that fails is given again as it was, so the command sees each record at least once, and a batch that is repeated has the same records. Until
+//! it is due again the other sources are served, and of its own no more is read than makes a batch, so that what waits is bounded. A signal ends it
+//! behind the batch at hand, which the command finishes undisturbed: it runs in a process group of its own.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,7 +11,6 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,10 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 
 /// With `--once`, a batch is given up after so many tries.
 const TRIES_MAX: u32 = 5;
+
+/// How many bytes are given at a time, but for a single record that is longer; and how many may wait to be given.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+const WAITING_BYTES_MAX: usize = 256 << 20;
 
 /// How often the checkpoint is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -92,7 +96,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     let mut options = Consumer::options(&args.name, &args.checkpoints);
     let batch = usize::try_from(args.batch).unwrap_or(usize::MAX);
-    options.save_every(SAVE_EVERY).in_flight_max(batch.saturating_mul(2).max(10_000), 256 << 20);
+    options.save_every(SAVE_EVERY).in_flight_max(batch.saturating_mul(2).max(10_000), WAITING_BYTES_MAX);
+    options.in_flight_max_each(batch, BATCH_BYTES_MAX);
     for file in &args.files {
         if file.is_dir() {
             options.directory(file, &[".jsonl", ".ndjson"]);
@@ -112,6 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
         stopper: consumer.stopper(),
         batches: HashMap::new(),
         due: VecDeque::new(),
+        is_read: false,
         exit: Exit::Done,
         records: 0,
         fed: 0,
@@ -142,10 +148,18 @@ fn batches(number: u64) -> String {
 
 /// Records of one source that are given to the command together.
 struct Batch {
-    source: Source,
     records: Vec<(Record<Payload>, Ticket)>,
+    bytes: usize,
     /// When it is given, full or not.
     due: Instant,
+    /// Of those that were given in vain: how many, how often, and how long to wait after the next failure.
+    failed: Option<Failed>,
+}
+
+struct Failed {
+    records: usize,
+    tries: u32,
+    wait: Duration,
 }
 
 struct Feed<'a> {
@@ -154,6 +168,8 @@ struct Feed<'a> {
     batches: HashMap<Source, Batch>,
     /// When batches are due, the first one first. Batches that were given before are still among them.
     due: VecDeque<(Instant, Source)>,
+    /// With `--once`: nothing more is there to be read before a batch succeeds.
+    is_read: bool,
     exit: Exit,
     records: u64,
     fed: u64,
@@ -175,7 +191,7 @@ impl Feed<'_> {
         while !self.stopper.is_stopped() {
             let now = Instant::now();
             let wait = match self.next_due() {
-                _ if self.args.once => Duration::ZERO,
+                _ if self.args.once && !self.is_read => Duration::ZERO,
                 Some(due) => due.saturating_duration_since(now),
                 None => Duration::MAX,
             };
@@ -183,7 +199,11 @@ impl Feed<'_> {
                 Ok(Some(Delivery::Record(source, record, ticket))) => self.take(source, record, ticket)?,
                 Ok(Some(delivery)) => self.tell(delivery)?,
                 Ok(None) if self.stopper.is_stopped() => return Ok(()),
-                Ok(None) if self.args.once => return self.give_due(None),
+                Ok(None) if self.args.once && self.batches.is_empty() => return Ok(()),
+                Ok(None) if self.args.once => {
+                    self.is_read = true;
+                    self.give_due(true)?;
+                }
                 Ok(None) => {}
                 // Told once. The source is tried again, and keeps no other from being consumed.
                 Err(error) => {
@@ -193,28 +213,31 @@ impl Feed<'_> {
                     }
                 }
             }
-            if !self.args.once {
-                self.give_due(Some(Instant::now()))?;
-            }
+            self.give_due(false)?;
         }
         Ok(())
     }
 
     fn take(&mut self, source: Source, record: Record<Payload>, ticket: Ticket) -> Result<(), Stop> {
-        let every = self.args.every;
-        let batch = self.batches.entry(source).or_insert_with_key(|source| {
-            let due = Instant::now() + every;
-            self.due.push_back((due, source.clone()));
-            Batch { source: source.clone(), records: Vec::new(), due }
-        });
+        if !self.batches.contains_key(&source) {
+            self.begin(&source, Vec::new(), Instant::now() + self.args.every, None);
+        }
+        let Some(batch) = self.batches.get_mut(&source) else { return Ok(()) };
+        batch.bytes += record.value.as_bytes().len();
         batch.records.push((record, ticket));
-        if batch.records.len() as u64 >= u64::from(self.args.batch) {
-            let source = batch.source.clone();
-            if let Some(batch) = self.batches.remove(&source) {
-                self.give(batch)?;
-            }
+        let is_full = batch.records.len() as u64 >= u64::from(self.args.batch) || batch.bytes >= BATCH_BYTES_MAX;
+        if is_full && batch.failed.is_none() {
+            return self.give(&source);
         }
         Ok(())
+    }
+
+    /// Keeps records of a source until they are due.
+    fn begin(&mut self, source: &Source, records: Vec<(Record<Payload>, Ticket)>, due: Instant, failed: Option<Failed>) {
+        let bytes = records.iter().map(|(record, _)| record.value.as_bytes().len()).sum();
+        self.batches.insert(source.clone(), Batch { records, bytes, due, failed });
+        let at = self.due.partition_point(|(known, _)| *known <= due);
+        self.due.insert(at, (due, source.clone()));
     }
 
     /// When the next batch is due.
@@ -228,54 +251,55 @@ impl Feed<'_> {
         None
     }
 
-    /// Gives the batches that are due by then, or all.
-    fn give_due(&mut self, by: Option<Instant>) -> Result<(), Stop> {
-        while self.next_due().is_some_and(|due| by.is_none_or(|by| due <= by)) {
-            let Some((_, source)) = self.due.pop_front() else { break };
-            if let Some(batch) = self.batches.remove(&source) {
-                self.give(batch)?;
-            }
+    /// Gives the batches that are due by now; with `is_all` those too that are not full, but not those that were given in vain.
+    fn give_due(&mut self, is_all: bool) -> Result<(), Stop> {
+        let now = Instant::now();
+        let is_due = |batch: &Batch| batch.due <= now || is_all && batch.failed.is_none();
+        let due: Vec<Source> =
+            self.due.iter().filter(|(_, source)| self.batches.get(source).is_some_and(is_due)).map(|(_, source)| source.clone()).collect();
+        for source in due {
             if self.stopper.is_stopped() {
                 break;
             }
+            self.give(&source)?;
         }
         Ok(())
     }
 
-    /// Gives a batch to the command until that succeeds, or it is stopped in between.
-    fn give(&mut self, batch: Batch) -> Result<(), Stop> {
-        let mut wait = BACK_OFF;
-        let seqs = || batch.records.iter().filter_map(|(record, _)| record.mark.seq);
-        let (first, last) = (seqs().next(), seqs().next_back());
-        for tries in 1.. {
-            let why = match self.run(&batch, first, last) {
-                Ok(None) => {
-                    self.records += batch.records.len() as u64;
-                    self.fed += 1;
-                    if self.args.json {
-                        let (path, records) = (batch.source.path().to_string_lossy(), batch.records.len());
-                        let done = Done { schema: "untorn.consume.v1", path: &path, records, first_seq: first, last_seq: last, tries };
-                        self.output.json(&done)?;
-                        self.output.flush()?;
-                    }
-                    batch.records.into_iter().for_each(|(_, ticket)| ticket.ack());
-                    return Ok(());
-                }
-                Ok(Some(why)) => why,
-                Err(error) => return Err(Stop::system(format!("run `{}`", self.program()), error)),
-            };
-            say::message(format_args!("{}: {} {why}", Shown(&self.args.name), Shown(format_args!("`{}`", self.program()))));
-            if self.args.once && tries >= TRIES_MAX {
-                say::message(format_args!("{}: given up after {}", Shown(&self.args.name), count(u64::from(tries), "try").replace("trys", "tries")));
-                self.exit = self.exit.max(Exit::Failed);
-                self.stopper.stop();
-                return Ok(());
+    /// Gives a batch to the command. If that fails, it is due again a little later.
+    fn give(&mut self, source: &Source) -> Result<(), Stop> {
+        let Some(Batch { mut records, failed, .. }) = self.batches.remove(source) else { return Ok(()) };
+        let Failed { records: count_given, tries, wait } = failed.unwrap_or(Failed { records: records.len(), tries: 0, wait: BACK_OFF });
+        let behind = records.split_off(count_given.min(records.len()));
+        let seqs = || records.iter().filter_map(|(record, _)| record.mark.seq);
+        let (first, last, tries) = (seqs().next(), seqs().next_back(), tries + 1);
+        let ran = interrupt::unbroken(|| self.run(source, &records, first, last));
+        let Some(why) = ran.map_err(|error| Stop::system(format!("run `{}`", self.program()), error))? else {
+            self.records += records.len() as u64;
+            self.fed += 1;
+            self.is_read = false;
+            if self.args.json {
+                let (path, records) = (source.path().to_string_lossy(), records.len());
+                let done = Done { schema: "untorn.consume.v1", path: &path, records, first_seq: first, last_seq: last, tries };
+                self.output.json(&done)?;
+                self.output.flush()?;
             }
-            if self.pause(wait) {
-                return Ok(());
+            records.into_iter().for_each(|(_, ticket)| ticket.ack());
+            if !behind.is_empty() {
+                self.begin(source, behind, Instant::now() + self.args.every, None);
             }
-            wait = (wait * 2).min(BACK_OFF_MAX);
+            return Ok(());
+        };
+        say::message(format_args!("{}: {} {why}", Shown(&self.args.name), Shown(format_args!("`{}`", self.program()))));
+        if self.args.once && tries >= TRIES_MAX {
+            say::message(format_args!("{}: given up after {}", Shown(&self.args.name), count(u64::from(tries), "try").replace("trys", "tries")));
+            self.exit = self.exit.max(Exit::Failed);
+            self.stopper.stop();
+            return Ok(());
         }
+        let given = Failed { records: records.len(), tries, wait: (wait * 2).min(BACK_OFF_MAX) };
+        records.extend(behind);
+        self.begin(source, records, Instant::now() + wait, Some(given));
         Ok(())
     }
 
@@ -284,10 +308,10 @@ impl Feed<'_> {
     }
 
     /// Runs the command once; why it failed, if it did.
-    fn run(&self, batch: &Batch, first: Option<u64>, last: Option<u64>) -> std::io::Result<Option<String>> {
+    fn run(&self, source: &Source, records: &[(Record<Payload>, Ticket)], first: Option<u64>, last: Option<u64>) -> std::io::Result<Option<String>> {
         let [program, arguments @ ..] = &self.args.command[..] else { return Ok(None) };
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).process_group(0).env("UNTORN_PATH", batch.source.path());
+        command.args(arguments).stdin(Stdio::piped()).process_group(0).env("UNTORN_PATH", source.path());
         for (name, seq) in [("UNTORN_FIRST_SEQ", first), ("UNTORN_LAST_SEQ", last)] {
             match seq {
                 Some(seq) => command.env(name, seq.to_string()),
@@ -297,7 +321,7 @@ impl Feed<'_> {
         let mut child = command.spawn()?;
         if let Some(stdin) = child.stdin.take() {
             let mut stdin = std::io::BufWriter::new(stdin);
-            for (record, _) in &batch.records {
+            for (record, _) in records {
                 let line = if self.args.sealed { record.value.line() } else { record.value.as_bytes().into() };
                 // A command may end without reading all of it; its exit status says whether that was right.
                 if stdin.write_all(&line).and_then(|()| stdin.write_all(b"\n")).is_err() {
@@ -310,15 +334,6 @@ impl Feed<'_> {
         Ok((!status.success()).then(|| format!("failed with {status}")))
     }
 
-    /// Waits; whether it was stopped meanwhile.
-    fn pause(&self, time: Duration) -> bool {
-        let until = Instant::now() + time;
-        while !self.stopper.is_stopped() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(20));
-        }
-        self.stopper.is_stopped()
-    }
-
     fn tell(&mut self, delivery: Delivery) -> Result<(), Stop> {
         match delivery {
             Delivery::Event(source, FollowEvent::Corrupt(finding)) => {
@@ -327,7 +342,8 @@ impl Feed<'_> {
                 let (severity, code) = (finding.severity(), finding.code.as_str());
                 say::message(Head { path: source.path(), line, severity, code, message: &finding.message, offset: finding.offset });
             }
-            Delivery::Event(_, FollowEvent::Stalled { .. }) => return self.give_due(None),
+            // What waits to be full or to be tried again keeps others from being read.
+            Delivery::Event(_, FollowEvent::Stalled { .. }) => return self.give_due(true),
             Delivery::Event(source, event) => say(source.path(), &event),
             Delivery::Restored(source, restored) if !restored.is_proved() => say(source.path(), &restored),
             Delivery::SaveFailed(error) => say::error(&error),
