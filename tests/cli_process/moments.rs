@@ -123,13 +123,13 @@ fn ten_thousand_files_are_dealt_with_one_after_the_other() {
     const FILES: usize = 10_000;
     let place = Place::new();
     for n in 0..FILES {
-        if n % 1000 == 0 {
-            fs::create_dir(place.join(format!("{}", n / 1000))).unwrap();
+        if n % 100 == 0 {
+            fs::create_dir(place.join(format!("{}", n / 100))).unwrap();
         }
         let torn = if n % 100 == 7 { "{\"torn" } else { "" };
-        fs::write(place.join(format!("{}/{n}.jsonl", n / 1000)), format!("{{\"n\":{n}}}\n{{\"n\":{n}}}\n{torn}")).unwrap();
+        fs::write(place.join(format!("{}/{n}.jsonl", n / 100)), format!("{{\"n\":{n}}}\n{{\"n\":{n}}}\n{torn}")).unwrap();
     }
-    let names: Vec<_> = (0..FILES).map(|n| format!("{}/{n}.jsonl", n / 1000)).collect();
+    let names: Vec<_> = (0..FILES).map(|n| format!("{}/{n}.jsonl", n / 100)).collect();
     for (arguments, files, code, lines) in [
         (&["verify", "-r", "--json", "."][..], &[][..], 1, FILES),
         (&["repair", "-r", "--json", "."], &[], 1, FILES),
