@@ -62,7 +62,7 @@ fn fail_next(disk: &SimDisk, kind: OpKind, how: How) {
     disk.fail(Fault { at: next(disk, kind), how });
 }
 
-/// The next op of a kind stands still until it is released.
+/// An op that stands still until it is released.
 struct Stalled {
     reached: mpsc::Receiver<()>,
     release: mpsc::Sender<()>,
@@ -70,9 +70,13 @@ struct Stalled {
 
 impl Stalled {
     fn at_next(disk: &SimDisk, kind: OpKind) -> Stalled {
+        Stalled::at(disk, next(disk, kind))
+    }
+
+    fn at(disk: &SimDisk, op: OpMatch) -> Stalled {
         let (reach, reached) = mpsc::channel();
         let (release, released) = mpsc::channel();
-        disk.before(next(disk, kind), move |_| {
+        disk.before(op, move |_| {
             reach.send(()).ok();
             released.recv().ok();
         });
@@ -722,14 +726,16 @@ fn dropping_the_last_handle_drains_the_queue() {
 fn a_lone_append_on_a_disk_that_stands_still_is_pending() {
     let disk = SimDisk::new();
     let writer = current_thread(options(&disk).durability(Durability::Os).open_async(PATH)).unwrap();
-    for pair in 0..200 {
-        current_thread(writer.append(&json!(2 * pair))).unwrap();
-        let stalled = Stalled::at_next(&disk, OpKind::Write);
-        let mut append = writer.append(&json!(2 * pair + 1));
-        assert!(poll_once(&mut append).is_pending());
-        stalled.wait().release();
-        current_thread(append).unwrap();
-    }
+    current_thread(async {
+        for pair in 0..200 {
+            let (first, mut second) = (writer.append(&json!(2 * pair)), writer.append(&json!(2 * pair + 1)));
+            let stalled = Stalled::at(&disk, OpMatch::nth_of(OpKind::Write, count(&disk, OpKind::Write) + 1));
+            first.await.unwrap();
+            assert!(poll_once(&mut second).is_pending());
+            stalled.wait().release();
+            second.await.unwrap();
+        }
+    });
     assert_eq!(records(&disk), (0..400).map(Value::from).collect::<Vec<_>>());
 }
 
