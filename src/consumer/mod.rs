@@ -102,6 +102,13 @@ pub enum Delivery {
 /// A file that is cut, or rewritten in place, is told and read again from where its content is proved. One thing cannot be told from appending: that
 /// a file was cut and filled again up to where it had been read, with the very same 64 bytes in front of that place.
 ///
+/// # Costs
+///
+/// As `cargo bench --bench follow --features notify` saw them once, on two cores. Ten thousand files of one record: consumed in 1 s, saved in 0.7 s,
+/// taken up again in 1.1 s, and waited for with 0.6 % of a core. One file is waited for with 0.1 % of a core. With `notify` a record is there 0.04 ms
+/// after `append` has returned in the middle, and 0.1 ms for 99 of 100; without, after `poll_every` at the latest. Beside a file with 1 GiB
+/// that is new, the first record of another one came after 0.3 ms.
+///
 /// # Durability
 ///
 /// A checkpoint is saved every five seconds while records are acknowledged, and by [`close`](Consumer::close). The records that it covers are made
