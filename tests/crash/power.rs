@@ -26,7 +26,8 @@ fn cut_power_before(index: usize, manner: Manner, script: &[Step], states: &Arc<
     let disk = SimDisk::new();
     disk.write_file("/j/other", "").unwrap();
     // At every byte in the long lane; otherwise so that it takes a few minutes, or without optimisation one.
-    let bounds = Bounds::every(lane::pick(if cfg!(debug_assertions) { 61 } else { 3 }, 1));
+    let bounded = if manner.syncs { 3 } else { 7 };
+    let bounds = Bounds::every(lane::pick(if cfg!(debug_assertions) { 61 } else { bounded }, 1));
     let mut recorder = Recorder::new(&disk, manner);
     let ledger: Ledger = recorder.ledger.clone();
     let counted = states.clone();
