@@ -26,7 +26,8 @@ fn cut_power_before(index: usize, manner: Manner, script: &[Step], states: &Arc<
     let disk = SimDisk::new();
     disk.write_file("/j/other", "").unwrap();
     // At every byte in the long lane; otherwise so that it takes a few minutes, or without optimisation one.
-    let bounds = Bounds::every(lane::pick(if cfg!(debug_assertions) { 61 } else { 3 }, 1));
+    let bounded = if manner.syncs { 2 } else { 7 };
+    let bounds = Bounds::every(lane::pick(if cfg!(debug_assertions) { 61 } else { bounded }, 1));
     let mut recorder = Recorder::new(&disk, manner);
     let ledger: Ledger = recorder.ledger.clone();
     let counted = states.clone();
@@ -111,9 +112,13 @@ fn third_run_is_clean(image: &SimDisk, manner: Manner) -> Result<(), String> {
 }
 
 fn cut_power_everywhere(what: &str, manners: impl IntoIterator<Item = Manner>) {
-    let script = script(700);
     let mut all = 0;
     for manner in manners {
+        let mut script = script(700);
+        if !manner.syncs {
+            // What is pending grows with each step, and the states with its square: in the long lane too a few steps are many.
+            script.truncate(3);
+        }
         let states = Arc::new(AtomicU64::new(0));
         let disk = SimDisk::new();
         disk.write_file("/j/other", "").unwrap();
@@ -131,7 +136,13 @@ fn cut_power_everywhere(what: &str, manners: impl IntoIterator<Item = Manner>) {
 /// F20, F22, F23, F26, F27, F28, F29, F30, F31, F32, F35, F45, P1 to P4: every state that a power cut can leave, at every call, and again while recovering.
 #[test]
 fn every_state_that_a_power_cut_can_leave_is_recovered_from() {
-    cut_power_everywhere("sealed journals", Manner::ALL);
+    cut_power_everywhere("sealed journals", Manner::ALL.into_iter().filter(|manner| manner.syncs));
+}
+
+/// The same where nothing is synced for long, so that the writes of many steps are pending, each of which may get onto the disk or not.
+#[test]
+fn every_state_of_a_journal_that_is_seldom_synced_is_recovered_from() {
+    cut_power_everywhere("sealed journals seldom synced", Manner::ALL.into_iter().filter(|manner| !manner.syncs));
 }
 
 /// The same without numbers and CRCs: nothing proves a line but that it is JSON, and what was synced is there all the same.

@@ -225,6 +225,22 @@ fn of_several_records_one_that_lacks_only_its_lf_is_there() {
     }
 }
 
+/// P2: of a group that failed, the records that are whole in the file are made durable by the next sync, and numbers go on behind them.
+#[test]
+fn what_a_failed_group_left_whole_is_made_durable() {
+    let disk = disk();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    let mut records = Batch::new();
+    records.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap();
+    let bytes = "{\"n\":1,\"_seq\":1,\"_crc\":\"24c82b73\"}\n{\"n\"".len();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::ErrorAfter { bytes, errno: 5 } });
+    let (appended, result) = writer.append_all(&records);
+    assert_eq!((appended.len(), result.unwrap_err().left()), (1, &Left::Nothing));
+    writer.sync().unwrap();
+    assert_eq!((durable_records(&disk), disk.durable_file(PATH)), (1, disk.read_file(PATH)));
+    assert_eq!(writer.append(&json!({"n": 3})).unwrap().seq(), Some(2));
+}
+
 /// F36: without room for the quarantine nothing is cut, and the error says so.
 #[test]
 fn without_room_for_the_quarantine_nothing_is_cut() {

@@ -16,6 +16,8 @@ fn a_torn_fragment_is_moved_to_quarantine() {
     let mut writer = journal.open();
     let repair = writer.tail_repair().clone();
     assert_eq!((repair.removed_bytes(), repair.reason()), (13, Some(Code::TornTail)));
+    assert_eq!(repair.removed().map(|range| (range.start.offset, range.end.offset)), Some((59, 72)));
+    assert!(!repair.fenced() && !repair.terminated() && !repair.left_open_batch());
     assert_eq!(journal.text(), FIRST);
     let quarantine = journal.quarantine().expect("there is a quarantine");
     assert!(quarantine.contains(r#""offset":59,"len":13,"#), "{quarantine}");
