@@ -148,8 +148,10 @@ impl Batch {
         self.drafts.extend(drafts.iter().map(|draft| Draft { end: draft.end - start + shift, ..*draft }));
     }
 
+    /// Gives back the room for payloads beyond this, and that for as many bytes of what is known of each record.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
         self.payloads.shrink_to(bytes);
+        self.drafts.shrink_to(bytes / size_of::<Draft>());
     }
 
     fn payloads(&self) -> impl Iterator<Item = (&Draft, &[u8])> {
@@ -276,4 +278,21 @@ fn check_length(len: usize, unit: Unit, line_bytes_max: u64) -> Result<()> {
     };
     let detail = format!("{what} {len} bytes long, the limit is {line_bytes_max}");
     Err(Error::new(ErrorKind::TooLong, Attempt::Append).detail(detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After one batch of many short records, the room for what is known of each was kept for ever, many times that of their bytes.
+    #[test]
+    fn a_batch_that_shrinks_gives_back_the_room_of_its_records() {
+        let mut batch = Batch::new();
+        for _ in 0..10_000 {
+            batch.add(&1).unwrap();
+        }
+        batch.clear();
+        batch.shrink_to(1 << 10);
+        assert!(batch.drafts.capacity() * size_of::<Draft>() <= 1 << 10, "{}", batch.drafts.capacity());
+    }
 }

@@ -126,6 +126,23 @@ fn a_journal_whose_batch_fails_keeps_no_other_waiting() {
     assert_eq!(read(&place.join("got-good.jsonl")), numbers(4));
 }
 
+/// While the records of another journal waited, a batch that failed was tried five times in a row without a pause, and given up.
+#[test]
+fn a_batch_that_fails_beside_another_one_pauses_between_its_tries() {
+    let place = Place::new();
+    let (short, long) = (place.join("short.jsonl"), place.join("long.jsonl"));
+    append(&short, numbers(1).as_bytes());
+    append(&long, numbers(7).as_bytes());
+    let mut command = untorn();
+    command.args(["consume", "--once", "--name", "shell", "--batch", "2", "--checkpoints"]).arg(place.join("state")).args([&short, &long]);
+    let whole_only = "echo \"${UNTORN_PATH##*/} $UNTORN_FIRST_SEQ\" >> tries; [ $(wc -l) -eq 2 ]";
+    command.args(["--", "sh", "-c", whole_only]).current_dir(place.path().parent().unwrap());
+    assert_eq!(run(&mut command, b"").code, Some(2));
+    let tries = read(&place.join("tries"));
+    let failed: Vec<&str> = tries.lines().filter(|given| !["long.jsonl 1", "long.jsonl 3", "long.jsonl 5"].contains(given)).collect();
+    assert_eq!(failed, ["short.jsonl 1", "long.jsonl 7"].repeat(5)[..9], "each waits while the other one is tried");
+}
+
 /// What failed is tried again with `--once` too, and what is behind it is given after it.
 #[test]
 fn once_goes_on_behind_a_batch_that_failed_first() {

@@ -99,6 +99,30 @@ fn the_file_at_hand_is_finished_and_no_other_begun() {
     }
 }
 
+/// The report of a rotation that had been done was lost when ^C came while whoever reads it was busy.
+#[test]
+fn what_was_rotated_is_told_also_when_its_reader_is_slow() {
+    let place = Place::new();
+    append(&place.join("a.jsonl"), TWO);
+    // The pipe is full before the command begins: it holds 64 KiB.
+    let full = "head -c 65536 /dev/zero; exec \"$0\" rotate --json a.jsonl b.jsonl";
+    let mut command = Command::new("sh");
+    command.args(["-c", full]).arg(untorn().get_program()).current_dir(place.join("")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    while !place.join("a.000001.jsonl").exists() || !place.join("a.jsonl").exists() {
+        std::thread::yield_now();
+    }
+    // Whoever gets the lock knows that the rotation is over.
+    let rotated = File::open(place.join("a.jsonl")).unwrap();
+    fs2::FileExt::lock_exclusive(&rotated).unwrap();
+    signal(&child, "INT");
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let mut told = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut told).unwrap();
+    assert_eq!((child.wait().unwrap().code(), told.iter().filter(|byte| **byte == b'\n').count()), (Some(130), 1), "{said}");
+}
+
 /// Waits until there is a second file, or the process has ended; whether it had not, when that was looked at.
 fn has_begun(child: &mut Child, place: &Place) -> bool {
     loop {

@@ -35,7 +35,11 @@ pub(crate) fn each(files: &[OsString], mut step: impl FnMut(&Path, &mut Output) 
     let mut exit = Exit::Done;
     for file in files {
         let path = Path::new(file);
-        let done = interrupt::unbroken(|| target::check(path).and_then(|()| step(path, &mut output))).and_then(|exit| output.flush().map(|()| exit));
+        let done = interrupt::unbroken(|| {
+            let exit = target::check(path).and_then(|()| step(path, &mut output))?;
+            output.flush()?;
+            Ok(exit)
+        });
         let Some(worst) = exit.and(done) else { return Ok(exit) };
         exit = worst;
         if interrupt::is_requested() {

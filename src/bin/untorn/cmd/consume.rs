@@ -166,7 +166,7 @@ struct Feed<'a> {
     args: &'a Args,
     stopper: Stopper,
     batches: HashMap<Source, Batch>,
-    /// When batches are due, the first one first. Batches that were given before are still among them.
+    /// When they are due, the first one first; each of them is there once.
     due: VecDeque<(Instant, Source)>,
     /// With `--once`: nothing more is there to be read before a batch succeeds.
     is_read: bool,
@@ -240,24 +240,27 @@ impl Feed<'_> {
         self.due.insert(at, (due, source.clone()));
     }
 
+    /// Takes the records of a source from those that wait.
+    fn end(&mut self, source: &Source) -> Option<Batch> {
+        let batch = self.batches.remove(source)?;
+        let from = self.due.partition_point(|(due, _)| *due < batch.due);
+        let at = self.due.range(from..).position(|(_, waiting)| waiting == source);
+        at.and_then(|at| self.due.remove(from + at));
+        Some(batch)
+    }
+
     /// When the next batch is due.
-    fn next_due(&mut self) -> Option<Instant> {
-        while let Some((due, source)) = self.due.front() {
-            if self.batches.get(source).is_some_and(|batch| batch.due == *due) {
-                return Some(*due);
-            }
-            self.due.pop_front();
-        }
-        None
+    fn next_due(&self) -> Option<Instant> {
+        self.due.front().map(|(due, _)| *due)
     }
 
     /// Gives the batches that are due by now; with `is_all` those too that are not full, but not those that were given in vain.
     fn give_due(&mut self, is_all: bool) -> Result<(), Stop> {
         let now = Instant::now();
-        let is_due = |batch: &Batch| batch.due <= now || is_all && batch.failed.is_none();
-        let due: Vec<Source> =
-            self.due.iter().filter(|(_, source)| self.batches.get(source).is_some_and(is_due)).map(|(_, source)| source.clone()).collect();
-        for source in due {
+        let until = if is_all { self.due.len() } else { self.due.partition_point(|(due, _)| *due <= now) };
+        let is_given = |(due, source): &&(Instant, Source)| *due <= now || self.batches.get(source).is_some_and(|batch| batch.failed.is_none());
+        let given: Vec<Source> = self.due.range(..until).filter(is_given).map(|(_, source)| source.clone()).collect();
+        for source in given {
             if self.stopper.is_stopped() {
                 break;
             }
@@ -268,7 +271,7 @@ impl Feed<'_> {
 
     /// Gives a batch to the command. If that fails, it is due again a little later.
     fn give(&mut self, source: &Source) -> Result<(), Stop> {
-        let Some(Batch { mut records, failed, .. }) = self.batches.remove(source) else { return Ok(()) };
+        let Some(Batch { mut records, failed, .. }) = self.end(source) else { return Ok(()) };
         let Failed { records: count_given, tries, wait } = failed.unwrap_or(Failed { records: records.len(), tries: 0, wait: BACK_OFF });
         let behind = records.split_off(count_given.min(records.len()));
         let seqs = || records.iter().filter_map(|(record, _)| record.mark.seq);
