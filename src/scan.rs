@@ -88,6 +88,20 @@ impl Scanner {
         self.reads
     }
 
+    /// The lines that were read with their LF and not given out yet, none of them too long. Of a compressed file it is not told which are lost.
+    pub(crate) fn read_ahead(&self) -> impl Iterator<Item = (Span, &[u8])> {
+        let mut rest = self.buffer.get(self.kept.clone()).unwrap_or_default();
+        let mut start = self.offset;
+        std::iter::from_fn(move || {
+            let (line, behind) = rest.split_at_checked(memchr::memchr(LF, rest)?)?;
+            let end = start + line.len() as u64 + 1;
+            let span = Span { start, end, terminated: true, too_long: false, lost: false };
+            rest = behind.get(1..)?;
+            start = end;
+            (span.len() <= self.line_bytes_max).then_some((span, line))
+        })
+    }
+
     /// Drops what was read ahead: the file may hold other bytes by now.
     pub(crate) fn forget(&mut self) {
         self.kept = self.kept.start..self.kept.start;

@@ -92,12 +92,14 @@ pub enum Delivery {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A journal of a followed directory that gets a new name keeps its place, at once and after a restart, if it is the same file still and the record read
-/// last is found in it; it is told as [`Restored::Renamed`].
+/// A journal of a followed directory that gets a new name keeps its place, at once and after a restart, if it is the same file still and the record
+/// read last is found in it; it is told as [`Restored::Renamed`]. The new name must be one that no source has. A file that was replaced by a copy
+/// before the consumer looked, or that was cut and then renamed unseen, may come as [`Restored::New`], from its first record. So does a file that is
+/// renamed after the consumer was opened and before it was read for the first time.
 ///
 /// What was saved of files that are gone stays in the checkpoint, so that one that comes back goes on where it was. Of ten thousand such files it is
-/// kept; of more, those that were lost first are forgotten when the consumer is opened, which is told. A forgotten file that comes back is consumed from its first
-/// record: rather twice than never.
+/// kept; of more, those that were lost first are forgotten when the consumer is opened, which is told. A forgotten file that comes back is consumed
+/// from its first record: rather twice than never.
 ///
 /// A file that is cut, or rewritten in place, is told and read again from where its content is proved. One thing cannot be told from appending: that
 /// a file was cut and filled again up to where it had been read, with the very same 64 bytes in front of that place.

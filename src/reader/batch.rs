@@ -49,6 +49,25 @@ impl Batch {
         Ok(Batch { last: seal.batch_end(), met: seal.seq, is_whole, is_unfinished })
     }
 
+    /// Looks for the batch of a line in what `lines` has read ahead of it; nothing if its end is not there.
+    pub(super) fn read_ahead(file: &File, lines: &Scanner, first: &Found, seal: Seal, bytes_max: u64) -> Option<Batch> {
+        let mut before = seal;
+        for (span, bytes) in lines.read_ahead() {
+            if span.end - first.span.start > bytes_max {
+                return None;
+            }
+            let Some(line) = Found::of(span, bytes).seal else { continue };
+            if !follows(&line, &before) || file.lost(&(first.span.start..span.end)).is_some() {
+                return None;
+            }
+            if line.more == 0 {
+                return Some(Batch { last: seal.batch_end(), met: seal.seq, is_whole: true, is_unfinished: false });
+            }
+            before = line;
+        }
+        None
+    }
+
     /// The batch that a line is of, when it is known already that it is not whole.
     pub(super) fn not_whole(seal: Seal) -> Batch {
         Batch { last: seal.batch_end(), met: seal.seq, is_whole: false, is_unfinished: false }

@@ -54,8 +54,8 @@ impl Walk {
     /// The next line that nothing appended later can change; `None` where the rest of what there is now is not finished.
     ///
     /// Bytes that are unfinished are forgotten: a rollback may cut them, and others come in their place. So a line is read in one go with its
-    /// LF, and a batch again once its end was seen; what looks corrupt is looked at twice. Whole lines that were read ahead are given as they were
-    /// then. Whether new bytes follow those that were given before, the caller finds out.
+    /// LF, and so is a batch, or again once its end was seen; what looks corrupt is looked at twice. Whole lines that were read ahead are given as
+    /// they were then. Whether new bytes follow those that were given before, the caller finds out.
     pub(crate) fn next_finished(&mut self) -> io::Result<Option<Found>> {
         self.awaits_batch = false;
         loop {
@@ -74,7 +74,10 @@ impl Walk {
                 _ => false,
             };
             let is_doubtful = matches!(found.verdict, Verdict::Corrupt(_)) && !span.too_long;
-            if begins_batch || is_doubtful {
+            if let Some(seal) = found.seal.filter(|_| begins_batch) {
+                self.batch = Batch::read_ahead(&self.segment.file, &self.lines, &found, seal, self.line_bytes_max);
+            }
+            if begins_batch && self.batch.is_none() || is_doubtful {
                 let seen = crc32fast::hash(self.lines.bytes());
                 if let Some(seal) = found.seal.filter(|_| begins_batch) {
                     self.ahead.forget();

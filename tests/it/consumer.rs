@@ -741,6 +741,25 @@ fn what_was_acknowledged_of_a_file_that_is_gone_is_saved() {
     consumer.close().unwrap();
 }
 
+/// S0-21, S0-35: a journal that was cut, and deleted before it was read again, made this save and all later ones fail.
+#[test]
+fn a_journal_that_is_deleted_after_it_was_cut_keeps_nothing_from_being_saved() {
+    let disk = with_numbers(2);
+    writer(&disk, B).append(&5).unwrap();
+    let mut consumer = options(&disk).file(A).file(B).open().unwrap();
+    ack_all(drain(&mut consumer));
+    disk.truncate(A, 0).unwrap();
+    while !matches!(consumer.next(Duration::ZERO).unwrap(), Some(Delivery::Event(_, FollowEvent::Truncated { .. }))) {}
+    disk.remove(A).unwrap();
+    for _ in 0..2 {
+        consumer.save().unwrap();
+        drain(&mut consumer);
+    }
+    consumer.close().unwrap();
+    let mut consumer = options(&disk.kill()).file(A).file(B).open().unwrap();
+    assert_eq!(texts(&drain(&mut consumer)), ["[deleted dir/a.jsonl]", "[Resumed]"]);
+}
+
 /// S0-16: a file that was renamed while its directory was consumed was given again from its start.
 #[test]
 fn a_file_that_is_renamed_while_it_is_consumed_keeps_its_place() {
@@ -772,6 +791,28 @@ fn a_file_that_is_renamed_while_it_is_consumed_keeps_its_place() {
         let resumed = texts(&drain(&mut consumer)).join(" ");
         assert_eq!(resumed, if is_replaced { "[Resumed] [Resumed]" } else { "[Resumed]" });
     }
+}
+
+/// S0-48: a record that was released while its file had another name, or none, was told as a failure of the system.
+#[test]
+fn a_released_record_comes_again_from_a_file_that_was_renamed_meanwhile() {
+    let disk = with_numbers(3);
+    let mut consumer = options(&disk).directory("dir", &[".jsonl"]).poll_every(Duration::ZERO).open().unwrap();
+    let mut open = tickets(drain(&mut consumer));
+    disk.rename(A, "away").unwrap();
+    open[1].take().unwrap().release();
+    assert_eq!(texts(&drain(&mut consumer)), ["[deleted dir/a.jsonl]"]);
+    disk.rename("away", "dir/z.jsonl").unwrap();
+    let mut given = Vec::new();
+    while given.len() < 2 {
+        given.extend(drain(&mut consumer));
+    }
+    assert_eq!(texts(&given), ["[Renamed { from: \"dir/a.jsonl\" }]", "2"]);
+    ack_all(given);
+    open.into_iter().flatten().for_each(Ticket::ack);
+    consumer.close().unwrap();
+    let mut consumer = options(&disk.kill()).directory("dir", &[".jsonl"]).open().unwrap();
+    assert_eq!(texts(&drain(&mut consumer)), ["[Resumed]"]);
 }
 
 /// S0-16, S0-20: a second name of a file is no new name, and a new file with an old name is no renamed one.
