@@ -103,23 +103,28 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
         },
         Rollback::Fence => None,
     };
-    match fence(file, with_lf.is_none() && is_scalar(last_line(found))) {
-        Ok(()) if with_lf.is_some_and(|ours| is_there(file, ours, start)) => standing(whole + 1),
-        Ok(()) => RolledBack { rest: Rest::Fragment(fragment), error, ..kept },
-        Err(fencing) => RolledBack { rest: Rest::Fragment(fragment), unfenced: !seeded::bug("not-poisoned"), error: error.or(Some(fencing)), ..kept },
-    }
+    let fenced = fence(file, with_lf.is_none() && is_scalar(last_line(found)));
+    // This LF, too, may be there whatever was told of it.
+    let (rest, unread) = match with_lf.map_or(Ok(false), |ours| is_there(file, ours, start)) {
+        Ok(true) => return standing(whole + 1),
+        Ok(false) => (Rest::Fragment(fragment), None),
+        Err(unread) => (Rest::Unknown, Some(unread)),
+    };
+    let unfenced = fenced.is_err() && !seeded::bug("not-poisoned");
+    RolledBack { rest, unfenced, error: error.or(fenced.err()).or(unread), ..kept }
 }
 
 /// Writes the LF that is all that is missing; `false` if the lines are not whole for it, as when a stranger wrote before the LF did.
 fn complete(file: &File, ours: &[u8], start: u64) -> bool {
     // An error may be told of an LF that is there after all, and then a follower may have seen the line: the file is asked in any case.
     let written = fence(file, false);
-    (written.is_ok() && file.position().is_ok_and(|end| end == start + ours.len() as u64)) || is_there(file, ours, start)
+    (written.is_ok() && file.position().is_ok_and(|end| end == start + ours.len() as u64)) || is_there(file, ours, start).unwrap_or(false)
 }
 
-fn is_there(file: &File, ours: &[u8], start: u64) -> bool {
+fn is_there(file: &File, ours: &[u8], start: u64) -> io::Result<bool> {
     let mut found = vec![0; ours.len()];
-    file.read_full_at(&mut found, start).is_ok_and(|len| len == found.len()) && found == ours
+    let len = file.read_full_at(&mut found, start)?;
+    Ok(found.get(..len) == Some(ours))
 }
 
 /// Somebody else's bytes stand among or in front of ours: every byte stays.
@@ -139,7 +144,9 @@ fn leave(file: &File, lines: &Lines<'_>, start: u64, written: usize) -> RolledBa
     let left = RolledBack { start: start + at as u64, whole, rest: Rest::Nothing, unfenced: false, error: None };
     let others = [found.get(..at).unwrap_or_default(), found.get(at + keep..).unwrap_or_default()];
     let others_are_whole = others.iter().all(|others| others.split_inclusive(|byte| *byte == LF).all(is_whole));
-    if whole == lines.ends.len() || (written <= keep && others_are_whole) {
+    // A line that equals one of ours, as the first of a batch, is no other's.
+    let none_is_ours = !lines.bytes.get(keep..ours).is_some_and(|piece| piece.contains(&LF));
+    if whole == lines.ends.len() || (written <= keep && none_is_ours && others_are_whole) {
         return left;
     }
     if at + ours == found.len() {
@@ -183,15 +190,20 @@ pub(crate) fn roll_back_glued(file: &File, lines: &Lines<'_>, start: u64, writte
         Ok(len) => found.truncate(len),
         Err(error) => return unreadable(file, lines, start, written, error),
     }
-    if how == Rollback::Cut && lines.bytes.starts_with(&found) && file.cut(start).is_ok() {
-        return RolledBack { start, whole: 0, rest: Rest::Nothing, unfenced: false, error: None };
-    }
-    let error = fence(file, false).err();
+    let error = match how {
+        Rollback::Cut if lines.bytes.starts_with(&found) => match file.cut(start) {
+            Ok(()) => return RolledBack { start, whole: 0, rest: Rest::Nothing, unfenced: false, error: None },
+            Err(error) => Some(error),
+        },
+        _ => None,
+    };
+    // The first of our lines is glued and no record, but a piece of a later one could become one.
+    let fencing = fence(file, found.contains(&LF) && is_scalar(last_line(&found))).err();
     let rest = match lines.ends.len() {
         1 => Rest::Fragment(start..start + common(&found, lines.bytes).max(written) as u64),
         _ => Rest::Unknown,
     };
-    RolledBack { start, whole: 0, rest, unfenced: error.is_some(), error }
+    RolledBack { start, whole: 0, rest, unfenced: fencing.is_some(), error: error.or(fencing) }
 }
 
 /// The bytes after the last LF.
@@ -227,3 +239,6 @@ pub(crate) fn fence(file: &File, spoil: bool) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;
