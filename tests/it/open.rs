@@ -299,14 +299,6 @@ fn what_stands_among_the_lines_of_an_open_batch_or_behind_them_keeps_it_there() 
     }
 }
 
-#[test]
-fn a_batch_that_is_taken_off_alone_is_one_range_in_the_quarantine() {
-    let journal = TestJournal::with_bytes(line(1, 0) + &line(2, 2) + &line(3, 1));
-    assert_eq!(journal.open().tail_repair().reason(), Some(Code::OpenBatch));
-    let quarantine = journal.quarantine().expect("there is a quarantine");
-    assert_eq!(quarantine.matches("\"offset\":").count(), 1, "{quarantine}");
-}
-
 /// Two batches whose ends are missing cost two openings, and the first told of a clean tail behind an open batch.
 #[test]
 fn one_opening_takes_every_open_batch_at_the_end() {
