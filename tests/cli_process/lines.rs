@@ -180,3 +180,14 @@ fn of_many_refused_lines_the_first_are_told_and_the_others_counted() {
     assert!(ran.stderr.ends_with("untorn: 2,000 more lines refused\n"), "{}", ran.stderr);
     assert!(!ran.stderr.contains(|c: char| c.is_control() && c != '\n'), "{}", ran.stderr.escape_debug());
 }
+
+/// A file of nothing but damage was called empty.
+#[test]
+fn what_has_bytes_and_no_whole_record_is_not_called_empty() {
+    let place = Place::new();
+    std::fs::write(place.path(), "{\"n\":1}{\"n\":2}\n").unwrap();
+    for command in ["verify", "stat"] {
+        let ran = run(untorn().args([command, "session.jsonl"]).current_dir(place.join("")), b"");
+        assert!(ran.stderr.contains("session.jsonl: no whole record, 15 "), "{command}: {}", ran.stderr);
+    }
+}

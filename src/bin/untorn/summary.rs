@@ -30,6 +30,11 @@ pub(crate) fn form(report: &Report) -> &'static str {
     }
 }
 
+/// The same for people: what has bytes but no record is not empty.
+pub(crate) fn in_words(form: &'static str, bytes: u64) -> &'static str {
+    if form == "empty" && bytes > 0 { "no whole record" } else { form }
+}
+
 /// Says what one journal holds and how much of it is damaged, and what to do next.
 pub(crate) fn of_journal(source: &Source, report: &Report, damaged_places: u64) {
     let name = source.name(report.path());
@@ -38,7 +43,8 @@ pub(crate) fn of_journal(source: &Source, report: &Report, damaged_places: u64) 
         say::lines(format_args!("{path}: {}, {}", clean(report), holds(report)));
         return;
     }
-    say::lines(format_args!("{path}: {}, {} and {}{}", form(report), count(report.bytes(), "byte"), count(report.lines(), "line"), tail(report)));
+    let form = in_words(form(report), report.bytes());
+    say::lines(format_args!("{path}: {form}, {} and {}{}", count(report.bytes(), "byte"), count(report.lines(), "line"), tail(report)));
     let good = report.good();
     let segment = if good.path.file_name() == report.path().file_name() { String::new() } else { format!(" of {}", Shown(good.path.display())) };
     let records = count(report.records(), "whole record");

@@ -22,6 +22,7 @@ use crate::{
     say::{self, STRONG, bad, good, notable, styled},
     sizes::{Share, Sizes},
     source::Source,
+    summary,
     text::{self, Shown, count, grouped},
     times::Times,
 };
@@ -248,7 +249,8 @@ impl Stat {
             [Segment { compressed: Some((kind, on_disk)), .. }] => format!(" ({kind}, {} on disk)", text::size(*on_disk)),
             _ => String::new(),
         };
-        say::lines(format_args!("{}: {}, {segments}{bytes}{compressed}, {records}{numbers}", styled(STRONG, path), self.form()));
+        let form = summary::in_words(self.form(), self.bytes());
+        say::lines(format_args!("{}: {form}, {segments}{bytes}{compressed}, {records}{numbers}", styled(STRONG, path)));
         if let Some((name, first, last)) = self.times.span() {
             let [first, last] = [first, last].map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ"));
             say::lines(format_args!("  time       {first} to {last} (\"{name}\")"));
