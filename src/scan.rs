@@ -363,6 +363,25 @@ mod tests {
         prop::collection::vec(prop_oneof![1 => Just(LF), 4 => Just(b'x'), 1 => Just(0)], 0..200)
     }
 
+    #[test]
+    fn the_buffer_holds_no_more_than_a_chunk_of_short_lines_however_long_the_file() {
+        with_file(&b"lines\n".repeat(1000), |file| {
+            let mut lines = Scanner::with_chunk(0, u64::MAX, LIMIT, 16);
+            while lines.next(file).unwrap().is_some() {
+                assert!(lines.buffer.len() <= 32, "{} bytes at byte {}", lines.buffer.len(), lines.offset);
+            }
+        });
+    }
+
+    #[test]
+    fn a_line_of_many_chunks_takes_few_reads() {
+        with_file(&[b'x'; 4096], |file| {
+            let mut lines = Scanner::with_chunk(0, u64::MAX, 8192, 16);
+            assert_eq!(lines.next(file).unwrap().map(|span| span.end), Some(4096));
+            assert!(lines.reads() < 16, "{} reads", lines.reads());
+        });
+    }
+
     proptest! {
         /// However the reads fall, the lines are those between the LFs.
         #[test]

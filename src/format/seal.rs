@@ -394,6 +394,17 @@ mod tests {
         }
     }
 
+    /// A key that stood in one object twice would mean another thing to each reader.
+    #[test]
+    fn what_names_a_key_of_the_seal_is_wrapped() {
+        for key in ["_seq", "_more", "_crc"] {
+            for payload in [format!("{{\"{key}\":1}}"), format!("{{\"long\":1,\"{key}\":1}}")] {
+                assert_eq!(Opening::of(payload.as_bytes()), Opening::Wrapped, "{payload}");
+            }
+        }
+        assert_eq!(Opening::of(br#"{"_sequence":1}"#), Opening::Members);
+    }
+
     /// C16, F58: every single flipped bit of a sealed line is found.
     #[test]
     fn no_flipped_bit_leaves_a_good_or_a_plain_line() {
@@ -428,6 +439,10 @@ mod tests {
     fn only_the_whole_shape_is_a_seal() {
         for plain in ["", "{}", r#"{"a":1}"#, r#"{"_crc":"00000000"}"#, r#"{"a":1,"_crc":"79097342"}"#, r#"{"_seq":1}"#] {
             assert_eq!(shape(plain.as_bytes()), Shape::Plain, "{plain}");
+        }
+        for two_bytes_off in [r#"{"a":1,"_seq":7,"_crc":"db7eaGGG"}"#, r#"{"a":1,"_seq":1xx,"_crc":"db7ea1eb"}"#, r#"{"_seq":xx,"_crc":"db7ea1eb"}"#]
+        {
+            assert_eq!(shape(two_bytes_off.as_bytes()), Shape::Plain, "{two_bytes_off}");
         }
         for near in [
             r#"{"_seq":0,"_crc":"db7ea1eb"}"#,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use untorn::{Batch, ErrorKind, Format, Left, Lock, LockWait};
 
-use crate::support::{TestJournal, sealed_payloads};
+use crate::support::{Log, TestJournal, sealed_payloads};
 
 /// The lines of the format page, which another implementation of CRC-32 computed.
 #[test]
@@ -148,6 +148,27 @@ fn a_replaced_file_is_followed() {
         assert_eq!(writer.append(&json!({"in": "new"})).unwrap().seq(), Some(2), "a number is not given twice");
         assert!(journal.text().contains("new"), "{scope:?}");
     }
+}
+
+#[test]
+fn the_log_tells_of_a_file_that_was_truncated_and_not_of_one_that_has_grown() {
+    let mut told = 0;
+    for _ in 0..10 {
+        let (log, journal) = (Log::default(), TestJournal::missing());
+        let (mut writer, mut other) = (journal.open(), journal.open());
+        tracing::subscriber::with_default(log.clone(), || {
+            writer.append(&json!({"n": 1})).unwrap();
+            std::fs::OpenOptions::new().write(true).open(&journal.path).unwrap().set_len(0).unwrap();
+            writer.append(&json!({"n": 2})).unwrap();
+            other.append(&json!({"n": 3})).unwrap();
+            writer.append(&json!({"n": 4})).unwrap();
+        });
+        told = log.told().matches("somebody truncated").count();
+        if told > 0 {
+            break;
+        }
+    }
+    assert_eq!(told, 1);
 }
 
 /// S2-13, F18: a truncated file is never made longer again, numbers are not given twice, and the append says what is gone.

@@ -1,6 +1,6 @@
 //! When a record is safe, and what a failed sync means.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use untorn::{
@@ -44,6 +44,23 @@ fn each_append_is_as_durable_as_asked() {
     writer.append_with(&json!({"n": 3}), Durability::Os).unwrap();
     writer.close().unwrap();
     assert_eq!(durable_records(&disk), 3);
+}
+
+/// For a tenth of a second; where the machine made the appends slower than that, they say nothing, and it is tried anew.
+#[test]
+fn who_holds_the_lock_and_does_not_sync_trusts_the_path_for_a_while() {
+    for _ in 0..20 {
+        let (disk, begun) = (disk(), Instant::now());
+        let mut writer = options(&disk, Durability::Os).lock(Lock::Held, LockWait::Never).open(PATH).unwrap();
+        let opened = disk.ops();
+        writer.append(&json!({"n": 1})).unwrap();
+        writer.append(&json!({"n": 2})).unwrap();
+        let looked = disk.log()[opened..].iter().filter(|op| op.kind == OpKind::IdOf).count();
+        if begun.elapsed() < Duration::from_millis(100) {
+            assert_eq!(looked, 0);
+            return;
+        }
+    }
 }
 
 #[test]
@@ -150,6 +167,28 @@ fn reopening_refuses_what_it_cannot_prove() {
     assert_eq!(disk.read_file(PATH), before);
 }
 
+/// A good seal in the right place is no proof of a line that another writer's line stands behind: it must be the seal that was written.
+#[test]
+fn reopening_tells_its_own_lines_from_others_between_theirs() {
+    let disk = disk();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    let mut other = options(&disk.as_process(2, "other"), Durability::Os).open(PATH).unwrap();
+    writer.append(&json!({"n": 1})).unwrap();
+    other.append(&json!({"n": 2})).unwrap();
+    writer.append(&json!({"n": 3})).unwrap();
+    drop(other);
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, syncs(&disk)), how: How::Errno(5) });
+    writer.sync().unwrap_err();
+    let text = String::from_utf8(disk.read_file(PATH).unwrap()).unwrap();
+    let open = "{\"n\":9,\"_seq\":1";
+    let forged = format!("{open},\"_crc\":\"{:08x}\"}}\n", crc32fast::hash(open.as_bytes()));
+    disk.write_file(PATH, forged.clone() + &text[forged.len()..]).unwrap();
+    let error = writer.reopen().unwrap_err();
+    assert_eq!((error.kind(), error.offset()), (ErrorKind::Poisoned, Some(0)), "{error}");
+    disk.write_file(PATH, text).unwrap();
+    writer.reopen().unwrap();
+}
+
 #[test]
 fn plain_lines_carry_no_proof_so_a_plain_journal_stays_poisoned() {
     let disk = disk();
@@ -236,9 +275,23 @@ fn what_a_failed_group_left_whole_is_made_durable() {
     disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::ErrorAfter { bytes, errno: 5 } });
     let (appended, result) = writer.append_all(&records);
     assert_eq!((appended.len(), result.unwrap_err().left()), (1, &Left::Nothing));
-    writer.sync().unwrap();
+    let through = writer.sync().unwrap();
     assert_eq!((durable_records(&disk), disk.durable_file(PATH)), (1, disk.read_file(PATH)));
+    assert_eq!(through.offset, appended[0].len(), "the watermark is behind the record that is there");
     assert_eq!(writer.append(&json!({"n": 3})).unwrap().seq(), Some(2));
+}
+
+#[test]
+fn closing_makes_durable_what_a_failed_group_left_whole() {
+    let disk = disk();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    let mut records = Batch::new();
+    records.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap();
+    let bytes = "{\"n\":1,\"_seq\":1,\"_crc\":\"24c82b73\"}\n{\"n\"".len();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::ErrorAfter { bytes, errno: 5 } });
+    assert_eq!(writer.append_all(&records).0.len(), 1);
+    writer.close().unwrap();
+    assert_eq!(durable_records(&disk), 1);
 }
 
 /// F36: without room for the quarantine nothing is cut, and the error says so.

@@ -83,6 +83,14 @@ fn nuls_behind_a_record_are_moved_away() {
     }
 }
 
+#[test]
+fn white_space_behind_a_record_is_not_said_to_be_nuls() {
+    let journal = TestJournal::with_bytes("{\"plain\":true} \t ");
+    assert_eq!(journal.open().tail_repair().reason(), Some(Code::Blank));
+    let journal = TestJournal::with_bytes("{\"plain\":true} \0 ");
+    assert_eq!(journal.open().tail_repair().reason(), Some(Code::NulRun));
+}
+
 /// C7, C10, S2-19: nothing but NULs, and a single torn record, leave an empty journal and a full quarantine.
 #[test]
 fn a_file_of_damage_alone_becomes_empty_but_nothing_is_lost() {
@@ -269,16 +277,31 @@ fn half_a_batch_is_no_batch() {
     }
 }
 
+/// A sealed line.
+fn line(seq: u64, more: u64) -> String {
+    let mut open = format!("{{\"n\":{seq},\"_seq\":{seq}");
+    if more > 0 {
+        open += &format!(",\"_more\":{more}");
+    }
+    format!("{open},\"_crc\":\"{:08x}\"}}\n", crc32fast::hash(open.as_bytes()))
+}
+
+/// What others wrote is never taken away with a batch whose end is missing, with its LF or without.
+#[test]
+fn what_stands_among_the_lines_of_an_open_batch_or_behind_them_keeps_it_there() {
+    let (one, two) = (line(2, 2), line(3, 1));
+    for left in [format!("{one}{{}}\n{two}"), format!("{one}{two}{{}}"), format!("{one}{two}{{\"a\":1}}{{\"b\":2}}")] {
+        let before = format!("{}{left}", line(1, 0));
+        let journal = TestJournal::with_bytes(&before);
+        let repair = journal.open().tail_repair().clone();
+        assert_eq!((repair.left_open_batch(), repair.removed_bytes()), (true, 0), "{left}");
+        assert_eq!(journal.text(), format!("{}\n", before.trim_end()));
+    }
+}
+
 /// Two batches whose ends are missing cost two openings, and the first told of a clean tail behind an open batch.
 #[test]
 fn one_opening_takes_every_open_batch_at_the_end() {
-    let line = |seq: u64, more: u64| {
-        let mut open = format!("{{\"n\":{seq},\"_seq\":{seq}");
-        if more > 0 {
-            open += &format!(",\"_more\":{more}");
-        }
-        format!("{open},\"_crc\":\"{:08x}\"}}\n", crc32fast::hash(open.as_bytes()))
-    };
     let first = line(1, 0);
     let (one, two, three) = ([line(2, 2), line(3, 1)].concat(), line(5, 3), line(9, 1));
     for (behind, left, next) in [

@@ -9,7 +9,11 @@ use std::{
 use base64::Engine as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use untorn::{Code, ErrorKind, Lock, LockWait, RepairMethod, RepairOptions, Repaired, Unterminated, What, Writer, plan_repair, undo_repair};
+use untorn::{
+    Code, ErrorKind, Lock, LockWait, RepairMethod, RepairOptions, Repaired, Unterminated, What, Writer, plan_repair,
+    sim::{OpKind, SimDisk},
+    undo_repair,
+};
 
 use crate::support::TestJournal;
 
@@ -267,6 +271,77 @@ fn an_open_batch_in_the_middle_is_moved_to_quarantine() {
     let journal = TestJournal::with_bytes(&whole);
     repair(&journal);
     assert_eq!(journal.text(), whole.replace("x\n", ""), "damage between the lines of a whole batch does not break it");
+}
+
+/// A batch is no longer than a line may be, wherever in the file it stands.
+#[test]
+fn a_batch_may_be_as_long_as_a_line_and_no_longer() {
+    let batch = format!("{}\n{}\n", sealed("{\"id\":2", 2, 1), sealed("{\"id\":3", 3, 0));
+    let journal = TestJournal::with_bytes(format!("{}\n{batch}", sealed("{\"id\":1", 1, 0)));
+    for (max, removed) in [(batch.len(), 0), (batch.len() - 1, batch.len())] {
+        let plan = RepairOptions::new().line_bytes_max(max as u64).plan(&journal.path).unwrap();
+        assert_eq!(plan.removed_bytes(), removed as u64, "lines of at most {max} bytes");
+    }
+}
+
+#[test]
+fn neighbouring_records_of_an_open_batch_are_one_action() {
+    let batch = format!("{}\n{}\n", sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1));
+    let next = sealed("{\"id\":5", 5, 0);
+    let plan = plan_repair(TestJournal::with_bytes(format!("{}\n{batch}{next}\n", sealed("{\"id\":1", 1, 0))).path).unwrap();
+    let told: Vec<_> = plan.actions().iter().map(|action| (action.line, action.lines, action.len as usize)).collect();
+    assert_eq!(told, [(2, 2, batch.len())]);
+}
+
+#[test]
+fn a_last_line_counts_without_its_lf_too() {
+    assert_eq!(plan_repair(TestJournal::with_bytes("{\"id\":1}\n{\"id\":2}").path).unwrap().kept(), 2);
+    let open_batch = format!("{}\n{}", sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1));
+    let plan = plan_repair(TestJournal::with_bytes(format!("{}\n{open_batch}", sealed("{\"id\":1", 1, 0))).path).unwrap();
+    assert_eq!(plan.actions().iter().map(|action| (action.line, action.lines)).collect::<Vec<_>>(), [(2, 2)]);
+}
+
+/// The quarantine says of NULs how many they are, and of anything else what it is.
+#[test]
+fn nuls_need_no_room_in_the_quarantine() {
+    for (byte, is_kept) in [(b'x', true), (0, false)] {
+        let plan = plan_repair(TestJournal::with_bytes(vec![byte; 1 << 20]).path).unwrap();
+        assert_eq!(plan.removed_bytes(), 1 << 20);
+        assert_eq!(plan.space().needed > 1 << 20, is_kept, "{:?}", plan.space());
+    }
+}
+
+/// A repair that would run out of room halfway is not begun.
+#[test]
+fn without_room_nothing_is_written() {
+    let disk = SimDisk::new();
+    disk.write_file("/j.jsonl", "{\"id\":1}\n{\"to\n{\"id\":2}\n").unwrap();
+    let used = disk.read_file("/j.jsonl").unwrap().len();
+    let plan = || RepairOptions::new().disk(&disk).plan("/j.jsonl").unwrap();
+    let needed = plan().space().needed as usize;
+    disk.set_capacity(Some(used + needed - 1));
+    let before = disk.ops();
+    assert_eq!(plan().apply().unwrap_err().kind(), ErrorKind::NoSpace);
+    assert!(disk.log()[before..].iter().all(|op| op.kind != OpKind::Write));
+    disk.set_capacity(Some(used + needed));
+    assert_eq!(plan().apply().unwrap().removed_bytes, 5);
+}
+
+/// What follows on the first damage is read twice, and that is told as soon as it is known.
+#[test]
+fn progress_goes_forwards_to_an_end_that_is_known_from_the_first_damage_on() {
+    let healthy = format!("{{\"text\":\"{}\"}}\n", "x".repeat(1 << 20)).repeat(6);
+    let (before, len) = (healthy.len() as u64, 2 * healthy.len() as u64 + 5);
+    let journal = TestJournal::with_bytes(format!("{healthy}{{\"to\n{healthy}"));
+    let mut told = Vec::new();
+    let plan = RepairOptions::new().plan_with(&journal.path, &mut |progress| told.push((progress.bytes_done, progress.bytes_total)));
+    assert_eq!(plan.unwrap().removed_bytes(), 5);
+    assert!(told.is_sorted_by(|(one, _), (next, _)| one < next), "{told:?}");
+    assert!(told.iter().all(|(done, total)| done <= total), "{told:?}");
+    assert!(told.last().is_some_and(|(done, _)| *done > len), "the second walk is told of too: {told:?}");
+    let mut totals: Vec<_> = told.into_iter().map(|(_, total)| total).collect();
+    totals.dedup();
+    assert_eq!(totals, [len, len + (len - before)]);
 }
 
 /// Records stand or fall together: where one of a batch is lost, the others are moved away too.

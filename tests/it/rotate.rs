@@ -186,6 +186,27 @@ fn a_second_hard_link_refuses_a_rotation_and_not_an_append() {
     assert_eq!(values(&journal), [1, 2, 3, 4]);
 }
 
+/// Within a second; where the machine made the two appends slower than that, they say nothing, and it is tried anew.
+#[test]
+fn a_rotation_that_failed_is_not_tried_again_at_once() {
+    for _ in 0..20 {
+        let journal = TestJournal::missing();
+        let mut writer = journal.open_with(|options| _ = options.rotate_at(1));
+        append(&mut writer, [1]);
+        let second = journal.dir().join("second");
+        fs::hard_link(&journal.path, &second).unwrap();
+        let begun = std::time::Instant::now();
+        append(&mut writer, [2]);
+        fs::remove_file(second).unwrap();
+        append(&mut writer, [3]);
+        let is_tried_again = writer.rotation_failure().is_none();
+        if begun.elapsed() < Duration::from_secs(1) {
+            assert!(!is_tried_again);
+            return;
+        }
+    }
+}
+
 /// F49: nothing is replaced that has the next name, whatever it is.
 #[test]
 fn a_name_that_is_taken_is_never_replaced() {

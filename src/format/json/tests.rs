@@ -23,6 +23,13 @@ fn reason(text: impl AsRef<[u8]>) -> Option<Reason> {
     validate(text.as_ref()).err().map(|invalid| invalid.reason)
 }
 
+#[test]
+fn the_byte_that_does_not_fit_is_told() {
+    for (text, at) in [("{\"a\":x}", 5), ("[1,2", 4), ("x", 0)] {
+        assert_eq!(validate(text.as_bytes()).unwrap_err().at(), at, "{text}");
+    }
+}
+
 fn compacted(text: &[u8]) -> String {
     let mut bytes = Vec::new();
     compact(text, &mut bytes);
