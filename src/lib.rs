@@ -25,7 +25,7 @@
 //! | [`Nothing`](Left::Nothing) | no byte of it is in the file | append it again, when the cause is gone |
 //! | [`Whole`](Left::Whole) | it is in the file, perhaps not on the disk | do not append it again; [`reopen`](Writer::reopen) proves it or says what cannot be proved |
 //! | [`Fragment`](Left::Fragment) | a piece of it stays, on a line of its own | append it again |
-//! | [`Unknown`](Left::Unknown) | the file cannot be read | [`reopen`](Writer::reopen), look whether it is there, and only then append it again |
+//! | [`Unknown`](Left::Unknown) | the file cannot be read, or lacks only an LF that could not be written | [`reopen`](Writer::reopen), look whether it is there, and only then append it again |
 //!
 //! [`Error::kind`] says why:
 //!

@@ -107,6 +107,8 @@ fn take_back(file: &File, lines: &Lines<'_>, start: u64, found: &[u8], how: Roll
     // This LF, too, may be there whatever was told of it.
     let (rest, unread) = match with_lf.map_or(Ok(false), |ours| is_there(file, ours, start)) {
         Ok(true) => return standing(whole + 1),
+        // Whoever opens the file next may give it the LF that is all that is missing, and with it the record is there.
+        Ok(false) if with_lf.is_some() && fenced.is_err() && !file.size().is_ok_and(|size| size > fragment.end) => (Rest::Unknown, None),
         Ok(false) => (Rest::Fragment(fragment), None),
         Err(unread) => (Rest::Unknown, Some(unread)),
     };

@@ -51,9 +51,9 @@ fn restored(choices: &mut Choices<'_>, file: &[u8]) {
         Restored::Resumed => {
             let mark = known.mark().unwrap();
             let proof = |found: &Mark| (found.seq, found.crc) == (mark.seq, mark.crc);
-            let common = all.iter().rev().zip(given.iter().rev()).take_while(|(a, b)| a == b).count();
-            let more = &given[..given.len() - common];
-            assert!(more.iter().all(|found| is_in_batch_before(file, &more[0], found)), "{all:?} ends otherwise than {given:?}");
+            let (known, more): (Vec<Mark>, Vec<Mark>) = given.iter().partition(|found| all.contains(found));
+            assert!(all.ends_with(&known), "{all:?} ends otherwise than {given:?}");
+            assert!(more.iter().all(|found| is_in_batch_before(file, &given[0], found)), "{more:?} of {given:?} was never there");
             // A line may be there twice; what is behind the last of them is never left out.
             let behind = all.iter().rev().take_while(|found| !proof(found)).count();
             assert!(behind == all.len() || given.len() >= behind, "{mark:?}: {given:?} of {all:?}");

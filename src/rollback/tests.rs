@@ -148,6 +148,8 @@ impl Case {
         promise(told.whole == 0 || told.start == place as u64, "the whole units start elsewhere")?;
         let keep = if told.whole == 0 { place } else { place + units[told.whole - 1] };
 
+        // With the LF that is all that is missing, whoever opens the file makes a record of it.
+        let may_become_whole = told.unfenced && !self.is_glued() && units.contains(&(self.landed + 1)) && file.len() == place + self.landed;
         let stay = (0..file.len()).filter(|at| is_ours(file[*at]) && !(place..keep).contains(at)).collect::<Vec<_>>();
         match &told.rest {
             Rest::Nothing => promise(stay.is_empty(), "something of ours stays")?,
@@ -157,6 +159,7 @@ impl Case {
                 promise(stay.is_empty() && is_torn(self.after) && keep == place + self.landed, "a fragment is missed")?;
             }
             Rest::Fragment(Range { start, end }) => {
+                promise(!may_become_whole, "what may become a record is told as a fragment")?;
                 promise(*start == keep as u64 && *end == (place + self.landed) as u64, "the fragment is elsewhere")?;
                 promise(stay.iter().all(|at| (*start..*end).contains(&(*at as u64))), "not all that stays is told")?;
                 promise(
@@ -165,7 +168,8 @@ impl Case {
                 )?;
             }
             Rest::Unknown => {
-                promise(failed(OpKind::ReadAt) || units.len() - told.whole > 1 || self.is_lost(), "what stays could be known")?;
+                let may_become_whole = may_become_whole || failed(OpKind::Size);
+                promise(may_become_whole || failed(OpKind::ReadAt) || units.len() - told.whole > 1 || self.is_lost(), "what stays could be known")?;
             }
         }
 
