@@ -120,7 +120,9 @@ pub(crate) fn keep(disk: &Disk, path: &Path, mode: u32, source: &File, plan: &Pl
             (id, Vec::new())
         }
     };
-    let present: HashSet<Known> = present.iter().map(|entry| entry.known).collect();
+    // What a crash left of a line may say what it kept, and have lost it.
+    let is_whole = |entry: &&KeptEntry| entry.bytes(&quarantine.file, path).is_ok();
+    let present: HashSet<Known> = present.iter().filter(is_whole).map(|entry| entry.known).collect();
     let mut keep = |entry: Entry| match entry.known() {
         Some(known) if present.contains(&known) => Ok(()),
         _ => quarantine.append(&entry),
@@ -140,10 +142,11 @@ pub(crate) fn keep(disk: &Disk, path: &Path, mode: u32, source: &File, plan: &Pl
 /// Splits a range into lines: runs of NULs, and pieces of at most [`QUARANTINE_RANGE_BYTES_MAX`] between them.
 fn keep_range(id: &str, source: &File, range: &Removed, keep: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
     let unreadable = |offset| move |error| Error::io(Attempt::Read, Path::new(""), error).at(offset);
-    let mut piece = vec![0; QUARANTINE_RANGE_BYTES_MAX];
+    let at_most = |len| usize::try_from(len).unwrap_or(usize::MAX).min(QUARANTINE_RANGE_BYTES_MAX);
+    let mut piece = vec![0; at_most(range.end - range.start)];
     let mut offset = range.start;
     while offset < range.end {
-        let wanted = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(piece.len());
+        let wanted = at_most(range.end - offset);
         let room = piece.get_mut(..wanted).unwrap_or_default();
         let read = source.read_full_at(room, offset).map_err(unreadable(offset))?;
         let bytes = room.get(..read).unwrap_or_default();
@@ -221,11 +224,10 @@ impl KeptEntry {
     pub(crate) fn bytes(&self, quarantine: &File, path: &Path) -> Result<Vec<u8>> {
         let failed = |error| Error::io(Attempt::Read, path, error).at(self.start);
         let corrupt = |why| Error::new(ErrorKind::Corrupt, Attempt::Read).on(path).at(self.start).detail(why);
+        let Known::Range { len, crc, .. } = self.known else { return Ok(Vec::new()) };
         let mut line = vec![0; usize::try_from(self.end - self.start).unwrap_or_default()];
         quarantine.read_full_at(&mut line, self.start).map_err(failed)?;
-        let (Known::Range { len, crc, .. }, Ok(Entry::Range { bytes, .. })) = (self.known, serde_json::from_slice(&line)) else {
-            return Ok(Vec::new());
-        };
+        let Ok(Entry::Range { bytes, .. }) = serde_json::from_slice(&line) else { return Err(corrupt("the line keeps no range any more")) };
         let len = usize::try_from(len).ok().filter(|len| *len <= QUARANTINE_RANGE_BYTES_MAX);
         let len = len.ok_or_else(|| corrupt("the range is longer than one line can keep"))?;
         let bytes = match bytes {

@@ -288,7 +288,7 @@ pub(crate) fn boundary_before(file: &File, end: u64) -> io::Result<u64> {
     if is_boundary(file, end)? {
         return Ok(end);
     }
-    let mut block = vec![0; CHUNK_BYTES];
+    let mut block = vec![0; in_memory(end.min(CHUNK_BYTES as u64))];
     let mut end = end;
     while end > 0 {
         let start = end.saturating_sub(CHUNK_BYTES as u64);

@@ -320,7 +320,8 @@ impl Last {
 impl Tail {
     pub(crate) fn find(file: &File, size: u64) -> io::Result<Tail> {
         let mut start = scan::boundary_before(file, size)?;
-        if start == 0 {
+        // Not one that arrived since the size was asked: the end is never before the start.
+        if start == 0 && size >= BOM.len() as u64 {
             let mut first = [0; BOM.len()];
             let read = file.read_full_at(&mut first, 0)?;
             if first.get(..read) == Some(BOM) {
@@ -329,7 +330,7 @@ impl Tail {
         }
         let mut rest_end = size;
         let mut has_nul = false;
-        let mut block = vec![0; 64 << 10];
+        let mut block = vec![0; usize::try_from(size - start).unwrap_or(usize::MAX).min(64 << 10)];
         while rest_end > start {
             let from = rest_end.saturating_sub(block.len() as u64).max(start);
             let wanted = usize::try_from(rest_end - from).unwrap_or(block.len());

@@ -158,8 +158,10 @@ impl Quarantine {
         let failed = |error| Error::io(Attempt::UndoRepair, &self.path, error);
         let corrupt = |why| Error::new(ErrorKind::Corrupt, Attempt::UndoRepair).on(&self.path).detail(why);
         let mut entries = repair.entries.clone();
-        // An added LF comes before what was removed behind it.
+        // An added LF comes before what was removed behind it. A range that was kept again is there twice, and its last line counts.
+        entries.reverse();
         entries.sort_by_key(|entry| (entry.known.offset(), matches!(entry.known, Known::Range { .. })));
+        entries.dedup_by_key(|entry| entry.known);
         let mut crc = Hasher::new();
         // Where we are in the original, and in what the repair left of it.
         let mut written = 0;

@@ -91,6 +91,23 @@ fn a_damaged_quarantine_is_refused() {
     assert_eq!(fs::read_dir(journal.dir()).unwrap().count(), 3, "nothing is left behind");
 }
 
+/// P4: a crash spoilt what the quarantine kept, and left what it says of it. The next repair keeps it again, and undoing finds it.
+#[test]
+fn what_a_crash_spoilt_in_the_quarantine_is_kept_again() {
+    let torn = "{\"id\":1}\n{\"id\":2,\"te";
+    let journal = TestJournal::with_bytes(torn);
+    drop(journal.open());
+    let quarantine = journal.dir().join("j.jsonl.quarantine");
+    let spoilt = fs::read_to_string(&quarantine).unwrap().replace("{\\\"id\\\":2,", "{\\\"id\\\":7,");
+    assert_eq!(spoilt.matches(":7,").count(), 1);
+    fs::write(&quarantine, &spoilt).unwrap();
+    fs::write(&journal.path, torn).unwrap();
+    drop(journal.open());
+    assert!(fs::read_to_string(&quarantine).unwrap().starts_with(&spoilt));
+    assert!(restored(&undo_repair(&journal.path).unwrap()));
+    assert_eq!(journal.text(), torn);
+}
+
 #[test]
 fn a_stranger_stops_an_undo_unless_forced() {
     let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\n");
