@@ -1,13 +1,7 @@
 //! Rotation, archive and prune are crashed before every call, what each crash left is read and gone on with, and the next try is crashed too.
 //! Then each call fails, in every way.
 
-use std::{
-    collections::HashSet,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex},
-};
-
-use crate::lane;
+use crate::{crashes, lane};
 
 use untorn::{
     Before, Consumers, Durability, ErrorKind, Keep, Lock, LockWait, Options, Reader, Writer,
@@ -61,35 +55,6 @@ fn run(disk: &SimDisk, deed: &Deed) -> untorn::Result<()> {
     (deed.run)(&mut options(disk).open(JOURNAL)?)
 }
 
-fn content(disk: &SimDisk) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for path in disk.files() {
-        (disk.read_file(&path), path).hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-/// Every disk that a crash before op `index` of the deed could leave.
-fn crashed_before(index: usize, disk: &SimDisk, bounds: &Bounds, deed: &Deed) -> Vec<SimDisk> {
-    let disk = disk.kill();
-    let images = Arc::new(Mutex::new(Vec::new()));
-    let (taken, bounds) = (images.clone(), bounds.clone());
-    disk.before(OpMatch::nth(index), move |disk| {
-        // The killed one comes first: of two with the same files it has more ways to crash.
-        taken.lock().unwrap().extend([disk.kill()].into_iter().chain(disk.crash_images(&bounds)));
-    });
-    let _ = run(&disk, deed);
-    let mut seen = HashSet::new();
-    let images: Vec<SimDisk> = images.lock().unwrap().drain(..).collect();
-    images.into_iter().filter(|image| seen.insert(content(image))).collect()
-}
-
-fn ops_of(disk: &SimDisk, deed: &Deed) -> usize {
-    let disk = disk.kill();
-    let _ = run(&disk, deed);
-    disk.ops()
-}
-
 /// The numbers that are read, and that there is no damage.
 fn numbers(disk: &SimDisk) -> Vec<u64> {
     let reader = Reader::options().disk(disk).open(JOURNAL).unwrap_or_else(|error| panic!("cannot read: {error:?}"));
@@ -136,7 +101,7 @@ fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn whatever_crashes_twice_anywhere_every_record_is_read_once() {
     let second = Bounds { stride: 997, tears: vec![Tear::Cut, Tear::Stale], ..Bounds::default() };
-    let first = Bounds::every(61);
+    let bounds = [Bounds::every(61), second];
     let mut states = 0;
     for deed in &DEEDS {
         let disk = journal();
@@ -146,22 +111,17 @@ fn whatever_crashes_twice_anywhere_every_record_is_read_once() {
         // A prune that is interrupted has deleted the first segments, one after the other.
         let expected: Vec<Vec<u64>> = (0..=before.len() - numbers(&done).len()).map(|gone| before[gone..].to_vec()).collect();
         let end = files(&done);
-        for index in 0..ops_of(&disk, deed) {
-            for image in crashed_before(index, &disk, &first, deed) {
-                states += 1;
-                holds(&image, deed, &expected, &end);
-                if files(&image) == end {
-                    continue;
-                }
-                let step = lane::pick(if cfg!(debug_assertions) { 17 } else { 7 }, 1);
-                for index in (states % step..ops_of(&image, deed)).step_by(step) {
-                    for image in crashed_before(index, &image, &second, deed) {
-                        states += 1;
-                        holds(&image, deed, &expected, &end);
-                    }
-                }
-            }
-        }
+        let step = lane::pick(if cfg!(debug_assertions) { 17 } else { 7 }, 1);
+        states += crashes::twice(
+            &disk,
+            &bounds,
+            step,
+            |disk| drop(run(disk, deed)),
+            |image| {
+                holds(image, deed, &expected, &end);
+                files(image) != end
+            },
+        );
     }
     println!("crashed rotations, archives and prunes: {states} states");
 }

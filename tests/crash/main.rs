@@ -21,6 +21,7 @@
 #[cfg(feature = "cli")]
 mod appender;
 mod chance;
+mod crashes;
 mod faults;
 mod history;
 #[cfg(feature = "cli")]

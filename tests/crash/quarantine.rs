@@ -11,9 +11,13 @@ pub(crate) fn check(disk: &SimDisk, before: &[u8], repair: &TailRepair) -> Resul
     let range = removed.start.offset as usize..removed.end.offset as usize;
     let quarantine = disk.durable_file(repair.quarantine().unwrap_or(Path::new(""))).ok_or("no durable quarantine")?;
     let entries: Vec<serde_json::Value> = quarantine.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    let last = entries.iter().rev().find(|entry| entry.get("before_len").is_some()).ok_or("no repair in quarantine")?;
+    let last = entries.iter().rposition(|entry| entry.get("before_len").is_some()).ok_or("no repair in quarantine")?;
+    let (last, entries) = entries[last..].split_first().ok_or("no repair in quarantine")?;
+    // Where a crash spoilt a line, the range is kept once more, behind the others.
+    let mut kept: Vec<_> = entries.iter().filter(|entry| entry["repair"] == last["repair"] && entry.get("len").is_some()).collect();
+    kept.sort_by_key(|entry| entry["offset"].as_u64());
     let mut at = range.start;
-    for entry in entries.iter().filter(|entry| entry["repair"] == last["repair"] && entry.get("len").is_some()) {
+    for entry in kept {
         let len = entry["len"].as_u64().unwrap() as usize;
         let bytes = match (entry.get("text"), entry.get("base64")) {
             (Some(text), _) => text.as_str().unwrap().as_bytes().to_vec(),

@@ -1,17 +1,14 @@
 //! A repair is crashed before every call, the repair that follows is crashed too, and the third one finds nothing lost and nothing to do.
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::{DefaultHasher, Hash, Hasher},
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, path::Path};
 
 use base64::Engine as _;
 use untorn::{
     ErrorKind, RepairOptions, Undone,
     sim::{Bounds, Fault, How, OpKind, OpMatch, SimDisk, Tear},
 };
+
+use crate::{crashes, lane};
 
 const JOURNAL: &str = "/j/s.jsonl";
 const QUARANTINE: &str = "/j/s.jsonl.quarantine";
@@ -37,26 +34,6 @@ fn options(disk: &SimDisk) -> RepairOptions {
 
 fn repair(disk: &SimDisk) -> untorn::Result<untorn::Repaired> {
     options(disk).plan(JOURNAL)?.apply()
-}
-
-fn content(disk: &SimDisk) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for path in disk.files() {
-        (disk.read_file(&path), path).hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-/// Every disk that a crash before op `index` of `run` could leave.
-fn crashed_before(index: usize, disk: &SimDisk, bounds: &Bounds, run: impl Fn(&SimDisk)) -> Vec<SimDisk> {
-    let disk = disk.kill();
-    let images = Arc::new(Mutex::new(Vec::new()));
-    let (taken, bounds) = (images.clone(), bounds.clone());
-    disk.before(OpMatch::nth(index), move |disk| taken.lock().unwrap().extend(disk.crash_images(&bounds).chain([disk.kill()])));
-    run(&disk);
-    let mut seen = HashSet::new();
-    let images: Vec<SimDisk> = images.lock().unwrap().drain(..).collect();
-    images.into_iter().filter(|image| seen.insert(content(image))).collect()
 }
 
 /// The ranges that the repairs in the quarantine keep, each with how often one repair keeps it.
@@ -104,48 +81,33 @@ fn holds(disk: &SimDisk, before: &str, after: &str, kept_ranges: &[(u64, Vec<u8>
 /// F35, P4: crash inside a repair at every op, again inside the next one, and the third one is clean.
 #[test]
 fn a_repair_that_crashes_twice_anywhere_loses_no_byte() {
-    let long = std::env::var_os("UNTORN_LONG").is_some();
     let tears = vec![Tear::Cut, Tear::SizeBeforeData, Tear::Stale];
-    let second = Bounds { stride: if long { 61 } else { 997 }, tears, names_exhaustive_max: 2, names_sampled: 2, ..Bounds::default() };
+    let second = Bounds { stride: lane::pick(997, 61), tears, names_exhaustive_max: 2, names_sampled: 2, ..Bounds::default() };
     let mut states = 0;
     for (before, after) in FILES {
         // Noise in place of an LF makes the record before it doubtful, so that one goes to quarantine: no byte is lost, but the result is another.
         let adds_lf = before.starts_with(after.trim_end()) && !before.starts_with(after);
         let tears = Tear::ALL.iter().copied().filter(|tear| *tear != Tear::Garbage || !adds_lf).collect();
-        let first = Bounds { stride: if long { 1 } else { 61 }, tears, ..Bounds::default() };
+        let first = Bounds { stride: lane::pick(61, 1), tears, ..Bounds::default() };
         let disk = damaged(before);
         let plain = disk.kill();
         repair(&plain).unwrap();
         assert_eq!(plain.read_file(JOURNAL).unwrap(), after.as_bytes());
         let ranges: Vec<_> = kept(&plain).into_keys().collect();
-        let run = |disk: &SimDisk| drop(repair(disk));
-        for index in 0..plain.ops() {
-            for image in crashed_before(index, &disk, &first, run) {
-                states += 1;
-                holds(&image, before, after, &ranges);
-                finish(&image, before, after, &ranges);
-                // Only what is not done yet can crash once more.
-                if image.read_file(JOURNAL).unwrap() == after.as_bytes() {
-                    continue;
-                }
-                let step = if long { 1 } else { 29 };
-                for index in (states % step..ops_of(&image, run)).step_by(step) {
-                    for image in crashed_before(index, &image, &second, run) {
-                        states += 1;
-                        holds(&image, before, after, &ranges);
-                        finish(&image, before, after, &ranges);
-                    }
-                }
-            }
-        }
+        let bounds = [first, second.clone()];
+        states += crashes::twice(
+            &disk,
+            &bounds,
+            lane::pick(29, 1),
+            |disk| drop(repair(disk)),
+            |image| {
+                holds(image, before, after, &ranges);
+                finish(image, before, after, &ranges);
+                image.read_file(JOURNAL).unwrap() != after.as_bytes()
+            },
+        );
     }
     println!("crashed repairs: {states} states");
-}
-
-fn ops_of(image: &SimDisk, run: impl Fn(&SimDisk)) -> usize {
-    let disk = image.kill();
-    run(&disk);
-    disk.ops()
 }
 
 /// Repairs what a crash left: the journal is as it should be, each removed byte is kept once, and no temporary file is left.
@@ -170,8 +132,8 @@ fn an_undo_that_crashes_leaves_one_of_the_two() {
         repair(&disk).unwrap();
         disk.sync();
         let undo = |disk: &SimDisk| drop(options(disk).undo(JOURNAL));
-        for index in 0..ops_of(&disk, undo) {
-            for image in crashed_before(index, &disk, &bounds, undo) {
+        for index in 0..crashes::ops_of(&disk, undo) {
+            for image in crashes::crashed_before(index, &disk, &bounds, undo) {
                 let now = image.read_file(JOURNAL).unwrap();
                 assert!(now == before.as_bytes() || now == after.as_bytes());
                 let disk = image.kill();

@@ -1,19 +1,14 @@
 //! A consumer's checkpoint and a snapshot are saved, and the power is cut before every call of that. What each crash left is gone on with, the next
 //! try is crashed too, and nothing that was saved is ahead of the journal, behind what was saved before, or half of both.
 
-use std::{
-    collections::HashSet,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use untorn::{
     Consumer, Delivery, Durability, Mark, Reader, Restored, Snapshot, Writer,
-    sim::{Bounds, OpMatch, SimDisk, Tear},
+    sim::{Bounds, SimDisk, Tear},
 };
 
-use crate::lane;
+use crate::{crashes, lane};
 
 const JOURNAL: &str = "/j/s.jsonl";
 const SNAPSHOT: &str = "/j/s.snapshot";
@@ -123,51 +118,21 @@ fn holds(image: &SimDisk) {
     assert_eq!(snapshot(&end).unwrap().restore().unwrap().map(|saved| saved.state), Some(there), "{}", say());
 }
 
-fn content(disk: &SimDisk) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for path in disk.files() {
-        (disk.read_file(&path), path).hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-/// Every disk that a crash before op `index` of a save could leave.
-fn crashed_before(index: usize, disk: &SimDisk, bounds: &Bounds) -> Vec<SimDisk> {
-    let disk = disk.kill();
-    let images = Arc::new(Mutex::new(Vec::new()));
-    let (taken, bounds) = (images.clone(), bounds.clone());
-    disk.before(OpMatch::nth(index), move |disk| taken.lock().unwrap().extend([disk.kill()].into_iter().chain(disk.crash_images(&bounds))));
-    let _ = save(&disk);
-    let mut seen = HashSet::new();
-    let images: Vec<SimDisk> = images.lock().unwrap().drain(..).collect();
-    images.into_iter().filter(|image| seen.insert(content(image))).collect()
-}
-
-fn ops_of(disk: &SimDisk) -> usize {
-    let disk = disk.kill();
-    let _ = save(&disk);
-    disk.ops()
-}
-
 /// F32, F38, F39, S0-47, S1-14: a save that crashes twice anywhere leaves a checkpoint and a snapshot that go with the journal.
 #[test]
 fn a_save_that_crashes_twice_anywhere_is_the_old_one_or_the_new_one() {
     let first = Bounds::every(lane::pick(61, 7));
     let second = Bounds { stride: 997, tears: vec![Tear::Cut, Tear::Stale], ..Bounds::default() };
-    let disk = prepared();
-    let mut states = 0;
-    for index in 0..ops_of(&disk) {
-        for image in crashed_before(index, &disk, &first) {
-            states += 1;
-            holds(&image);
-            let step = lane::pick(if cfg!(debug_assertions) { 199 } else { 17 }, 1);
-            for index in (states % step..ops_of(&image)).step_by(step) {
-                for image in crashed_before(index, &image, &second) {
-                    states += 1;
-                    holds(&image);
-                }
-            }
-        }
-    }
+    let step = lane::pick(if cfg!(debug_assertions) { 199 } else { 17 }, 1);
+    let states = crashes::twice(
+        &prepared(),
+        &[first, second],
+        step,
+        |disk| drop(save(disk)),
+        |image| {
+            holds(image);
+            true
+        },
+    );
     println!("crashed saves of checkpoints and snapshots: {states} states");
 }
