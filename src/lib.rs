@@ -171,7 +171,6 @@ mod checkpoint;
 #[cfg(feature = "zstd")]
 mod compress;
 #[cfg(feature = "zstd")]
-#[allow(dead_code, reason = "archiving is its user")]
 mod compressor;
 mod consumer;
 mod damage;

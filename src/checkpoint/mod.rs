@@ -132,7 +132,6 @@ impl Checkpoint {
         self.file
     }
 
-    #[allow(dead_code, reason = "see `assign`")]
     pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint
     }

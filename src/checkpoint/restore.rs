@@ -101,7 +101,6 @@ pub(crate) fn restore(segments: &Segments, checkpoint: &Checkpoint, line_bytes_m
 }
 
 /// Whether the checkpoint's record is in the journal.
-#[allow(dead_code, reason = "see `assign`")]
 pub(super) fn is_proved(segments: &Segments, checkpoint: &Checkpoint, line_bytes_max: u64) -> Result<bool> {
     Ok(matches!(find(segments, checkpoint, line_bytes_max)?, Found::Proved(..)))
 }

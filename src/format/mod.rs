@@ -1,13 +1,11 @@
 #![doc = include_str!("FORMAT.md")]
 
 pub(crate) mod compression;
-#[allow(dead_code, reason = "the modules that read and write lines are its users")]
 pub(crate) mod json;
 pub(crate) mod line;
 pub(crate) mod name;
 pub(crate) mod seal;
 #[cfg(feature = "zstd")]
-#[allow(dead_code, reason = "archiving writes tables")]
 pub(crate) mod seek_table;
 pub(crate) mod tail;
 pub(crate) mod verdict;
