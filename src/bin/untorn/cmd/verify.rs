@@ -128,6 +128,9 @@ impl Run<'_> {
         if tells_findings {
             teller.close(report.findings_total());
             summary::of_journal(&source, &report, teller.damaged_places);
+            if self.args.files.len() > 1 && report.findings_total() > 0 {
+                say::lines("");
+            }
         } else if self.args.recursive && !self.is_silent() {
             summary::row(source.name(report.path()), &report);
         }
