@@ -1,7 +1,8 @@
 //! What if a write fails halfway: taking the writer's own bytes out again, and nothing else.
 //!
-//! The file itself is asked what landed. Only a strict prefix of our own bytes that ends where the file ends is cut; whatever else stands there
-//! stays, with an LF behind it, so that no later record shares its line. All of this happens under the exclusive lock.
+//! The file itself is asked what landed. Only a strict prefix of our own bytes that ends where the file ends is cut, and only if the system said
+//! that it took all of it: what looks like ours beyond that may be somebody else's. Whatever else stands there stays, with an LF behind it, so that
+//! no later record shares its line. All of this happens under the exclusive lock.
 //!
 //! A crash between a failed write and its rollback leaves a torn tail, which the next opener moves to quarantine. A crash after the cut leaves
 //! the file as it was before the append; one after a fence, a corrupt line that readers report and pass over.
@@ -18,8 +19,7 @@ use crate::{
 /// What to do with a piece of a failed append that is in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rollback {
-    /// Cut it off. Exact among writers that take the lock; a stranger that appends between the last look and the cut loses what it wrote, and so
-    /// does one whose own torn bytes, where ours were to land, are the very bytes that ours go on with.
+    /// Cut it off. Exact among writers that take the lock; a stranger that appends between the last look and the cut loses what it wrote.
     #[default]
     Cut,
     /// Never cut: end it with an LF. It stays as a corrupt line, which readers report and `untorn repair` moves to quarantine.
@@ -81,6 +81,8 @@ pub(crate) fn roll_back(file: &File, lines: &Lines<'_>, start: u64, written: usi
         return RolledBack { start, whole: lines.ends.len(), rest: Rest::Nothing, unfenced: false, error: None };
     }
     if lines.bytes.starts_with(&found) {
+        // A stranger's torn bytes may go on as ours do.
+        let how = if found.len() > written { Rollback::Fence } else { how };
         return take_back(file, lines, start, &found, how);
     }
     leave(file, lines, start, Place::Boundary, written)
@@ -284,7 +286,7 @@ pub(crate) fn roll_back_glued(file: &File, lines: &Lines<'_>, start: u64, writte
         return leave(file, lines, start, Place::Glued, written);
     }
     let uncut = match how {
-        Rollback::Cut if lines.bytes.starts_with(&found) => match cut(file, start) {
+        Rollback::Cut if found.len() <= written && lines.bytes.starts_with(&found) => match cut(file, start) {
             Ok(()) => return nothing,
             Err(error) => Some(error),
         },

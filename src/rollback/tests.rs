@@ -196,7 +196,7 @@ impl Case {
         if events.is_empty() && self.after.is_empty() && !self.is_glued() {
             let lacks_lf = units.contains(&(self.landed + 1));
             promise(!lacks_lf || self.written == 0 || units[..told.whole].contains(&(self.landed + 1)), "the LF that was missing is not written")?;
-            let known = self.how == Rollback::Cut && (self.written > 0 || self.before.is_empty());
+            let known = self.how == Rollback::Cut && self.written == self.landed;
             promise(!known || told.rest == Rest::Nothing, "a piece that could be cut stays")?;
         }
         Ok(())
