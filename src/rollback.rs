@@ -227,9 +227,14 @@ fn longest_piece(found: &[u8], ours: &[u8], at_start: bool) -> (usize, usize) {
         again.push(lines + usize::from(line(lines) == line(end)));
     }
     let mut longest = (0, 0);
-    let (mut at, mut lines) = (0, 0);
+    let (mut next, mut lines) = (0, 0);
     for text in found.split_inclusive(|byte| *byte == LF) {
-        while at > 0 || at_start {
+        let at = next;
+        next += text.len();
+        if at == 0 && !at_start {
+            continue;
+        }
+        loop {
             let same = common(text, line(lines));
             let piece = start_of(lines) + same;
             if piece > longest.1 {
@@ -244,7 +249,6 @@ fn longest_piece(found: &[u8], ours: &[u8], at_start: bool) -> (usize, usize) {
             }
             lines = shorter(&again, lines);
         }
-        at += text.len();
     }
     longest
 }

@@ -80,6 +80,26 @@ fn what_stands_behind_a_fence_that_did_not_land_is_on_no_line_of_its_own() {
     }
 }
 
+/// A record whose LF and bytes had landed behind the rest of a stranger's line is found there.
+#[test]
+fn what_stands_further_behind_than_its_fence_was_to_land_is_there() {
+    for how in [Rollback::Cut, Rollback::Fence] {
+        let events = [(write(0), Event::Stranger(b"{\"x\":")), (write(1), Event::Stranger(b"8}\n")), (write(1), FAILS_AFTER)];
+        let end = end(&ONE, how, &events);
+        let start = usize::try_from(end.told.unwrap().start).unwrap();
+        assert!(end.file[..start].ends_with(b"\n") && &end.file[start..] == ONE.bytes, "{how:?}: {}", end.file.escape_ascii());
+    }
+}
+
+/// A record glued to a stranger's fragment was told as not there, beside a piece of the next; but where it landed was not known.
+#[test]
+fn where_not_all_that_was_taken_is_found_nobody_knows() {
+    let events = [(write(0), Event::Stranger(b"1")), (write(0), Event::Fault(How::Short(5))), (OpMatch::nth_of(OpKind::Position, 0), FAILS)];
+    let end = end(&THREE, Rollback::Cut, &events);
+    assert_eq!(end.whole_and_rest(), (0, Some(&Rest::Unknown)));
+    assert_eq!(end.file, [RECORD, b"1[1]\n[\n"].concat());
+}
+
 /// A piece of ours that a stranger had written into was told as fenced off, though the LF in front of the next try had not landed.
 #[test]
 fn a_piece_that_an_earlier_try_left_is_fenced_or_poisons() {
@@ -119,13 +139,14 @@ fn equal_lines_are_found_in_one_pass() {
 /// On a full disk, a stranger's torn bytes were cut off because ours begin, or go on, with the same ones.
 #[test]
 fn what_the_system_did_not_take_of_ours_may_be_somebody_elses() {
-    for (taken, stranger) in [(0, &b"["[..]), (1, b"1")] {
+    for (before, taken, stranger) in [(&b""[..], 0, &b"["[..]), (b"", 1, b"1"), (b"{\"x\"", 1, b"1")] {
         // The disk is full from the first byte on that is not taken, and there is room again for the fence.
         let short = (write(0), Event::Fault(How::Short(taken)));
         let full = (write(taken), Event::Fault(How::Errno(28)));
-        let end = end(&ONE, Rollback::Cut, &[full, short, (OpMatch::nth_of(OpKind::ReadAt, 0), Event::Stranger(stranger))]);
+        let events = [(write(0), Event::Stranger(before)), full, short, (OpMatch::nth_of(OpKind::ReadAt, 0), Event::Stranger(stranger))];
+        let end = end(&ONE, Rollback::Cut, &events);
         assert!(end.told.is_err());
-        assert_eq!(end.file, [RECORD, &ONE.bytes[..taken], stranger, b"\n"].concat());
+        assert_eq!(end.file, [RECORD, before, &ONE.bytes[..taken], stranger, b"\n"].concat());
     }
 }
 
