@@ -60,7 +60,7 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
     for _ in 0..TRIES {
         match write(file, &bytes, end, fenced) {
             Ok(Written::Contiguous { start }) => return Ok(Landed { start: start + fenced as u64, fragment }),
-            Ok(Written::Glued(ours)) if how == Rollback::Cut && is_last(file, &ours) && file.cut(ours.start).is_ok() => {
+            Ok(Written::Glued(ours)) if how == Rollback::Cut && is_last(file, &ours) && rollback::cut(file, ours.start).is_ok() => {
                 // All of it was ours, and the last of the file. Crash here: as if it had not been written, and the stranger's fragment is a torn tail.
                 end = ours.start;
             }
@@ -75,9 +75,13 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
                 return Err(mixed_up(file, range.start + fenced as u64, whole, range));
             }
             Err(stopped) => {
-                let rolled_back = roll_back(file, lines, &stopped, end, fenced, how);
+                let mut rolled_back = roll_back(file, lines, &stopped, end, fenced, how);
                 if rolled_back.whole == lines.ends.len() {
                     return Ok(Landed { start: rolled_back.start, fragment });
+                }
+                if fragment.is_some() && stopped.written < fenced {
+                    // The LF that was to end what an earlier try left has not landed.
+                    rolled_back = rolled_back.with_fence(rollback::end_line(file));
                 }
                 return Err(Failed { cause: stopped.cause, rolled_back: rolled_back.with_earlier(fragment.as_ref(), lines), fragment });
             }
@@ -105,12 +109,14 @@ fn is_last(file: &File, range: &Range<u64>) -> bool {
 
 /// Takes back what a try left, but not the fence before it: that one ends somebody else's bytes.
 fn roll_back(file: &File, lines: &Lines<'_>, stopped: &Stopped, end: u64, fenced: usize, how: Rollback) -> RolledBack {
-    let &Stopped { start, written, .. } = stopped;
-    let landed_elsewhere = start != end && fenced == 0;
-    if landed_elsewhere && !scan::is_boundary(file, start).unwrap_or(false) {
-        return rollback::roll_back_glued(file, lines, start, written, how);
+    let (start, written) = (stopped.start + fenced as u64, stopped.written.saturating_sub(fenced));
+    // A boundary is what the caller has seen, and what a fence that landed has made.
+    let seen = if fenced == 0 { stopped.start == end } else { stopped.written >= fenced };
+    match if seen { Ok(true) } else { scan::is_boundary(file, start) } {
+        Ok(true) => rollback::roll_back(file, lines, start, written, how),
+        Ok(false) => rollback::roll_back_glued(file, lines, start, written, how),
+        Err(error) => rollback::unreadable(file, lines, start, written, error),
     }
-    rollback::roll_back(file, lines, start + fenced as u64, written.saturating_sub(fenced), how)
 }
 
 enum Written {
@@ -166,3 +172,6 @@ fn write(file: &File, bytes: &[u8], end: u64, fenced: usize) -> Result<Written, 
     }
     Ok(Written::Contiguous { start })
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

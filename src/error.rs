@@ -117,7 +117,8 @@ pub enum Left {
     Nothing,
     /// All of it, on a line of its own, but perhaps not durable: do not append it again.
     Whole(Appended),
-    /// A piece of it that could not be taken out, fenced off from what follows: it may be appended again.
+    /// A piece of it that could not be taken out, or somebody else's torn line in which one may hide, fenced off from what follows: it may be
+    /// appended again.
     Fragment(Range<Position>),
     /// It could not be found out: after reopening, look whether the record is there.
     Unknown,

@@ -320,7 +320,7 @@ impl Last {
 impl Tail {
     pub(crate) fn find(file: &File, size: u64) -> io::Result<Tail> {
         let mut start = scan::boundary_before(file, size)?;
-        // Not one that arrived since the size was asked: the end is never before the start.
+        // One that a stranger has completed since the size was asked for is none yet.
         if start == 0 && size >= BOM.len() as u64 {
             let mut first = [0; BOM.len()];
             let read = file.read_full_at(&mut first, 0)?;

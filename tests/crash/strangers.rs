@@ -104,12 +104,15 @@ fn a_failed_append_never_takes_a_strangers_bytes() {
     for manner in Manner::ALL {
         let ops = ops(manner, &script);
         let writes = ops.iter().enumerate().filter(|(_, op)| op.0 == OpKind::Write);
-        for (write, (_, len)) in writes {
+        for (nth, (write, (_, len))) in writes.enumerate() {
             for bytes in (0..=*len as usize).step_by(5).chain([*len as usize - 1, *len as usize]) {
-                for how in [How::Short(bytes), How::ErrorAfter { bytes, errno: 28 }] {
+                let first = |how| Fault { at: OpMatch::nth(write), how };
+                let next = Fault { at: OpMatch::nth_of(OpKind::Write, nth + 1), how: How::Errno(28) };
+                let (short, landed) = (first(How::Short(bytes)), first(How::ErrorAfter { bytes, errno: 28 }));
+                for faults in [vec![short.clone()], vec![short, next], vec![landed]] {
                     for index in write..write + 8 {
                         for words in [WHOLE, FRAGMENT] {
-                            let run = run(manner, &script, &[Fault { at: OpMatch::nth(write), how }], index, words);
+                            let run = run(manner, &script, &faults, index, words);
                             runs += 1;
                             let lost = !run.text.contains(words.trim_end());
                             assert!(!lost || manner.rollback == Rollback::Cut, "a writer that never cuts took a stranger's bytes");

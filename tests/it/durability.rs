@@ -205,7 +205,8 @@ fn a_failed_rollback_poisons_until_the_tail_is_repaired() {
     let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
     let first = writer.append(&json!({"n": 1})).unwrap();
     let writes = disk.log().iter().filter(|op| op.kind == OpKind::Write).count();
-    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, writes), how: How::ErrorAfter { bytes: 5, errno: 5 } });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, writes), how: How::Short(5) });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, writes + 1), how: How::Errno(5) });
     disk.fail(Fault { at: OpMatch::every(OpKind::Write), how: How::Errno(30) });
     disk.fail(Fault { at: OpMatch::every(OpKind::Cut), how: How::Errno(30) });
     let error = writer.append(&json!({"n": 2})).unwrap_err();
@@ -272,7 +273,8 @@ fn what_a_failed_group_left_whole_is_made_durable() {
     let mut records = Batch::new();
     records.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap();
     let bytes = "{\"n\":1,\"_seq\":1,\"_crc\":\"24c82b73\"}\n{\"n\"".len();
-    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::ErrorAfter { bytes, errno: 5 } });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::Short(bytes) });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 1), how: How::Errno(5) });
     let (appended, result) = writer.append_all(&records);
     assert_eq!((appended.len(), result.unwrap_err().left()), (1, &Left::Nothing));
     let through = writer.sync().unwrap();
@@ -288,7 +290,8 @@ fn closing_makes_durable_what_a_failed_group_left_whole() {
     let mut records = Batch::new();
     records.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap();
     let bytes = "{\"n\":1,\"_seq\":1,\"_crc\":\"24c82b73\"}\n{\"n\"".len();
-    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::ErrorAfter { bytes, errno: 5 } });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::Short(bytes) });
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 1), how: How::Errno(5) });
     assert_eq!(writer.append_all(&records).0.len(), 1);
     writer.close().unwrap();
     assert_eq!(durable_records(&disk), 1);

@@ -200,3 +200,18 @@ fn opening_a_plain_journal_reads_its_end_and_no_more() {
     }
     assert!(read(&disk) - before < 1 << 20, "20 appends read {} bytes", read(&disk) - before);
 }
+
+/// Opening panicked, or cut behind the end, if a stranger completed a byte order mark while it was looked at.
+#[test]
+fn a_byte_order_mark_that_a_stranger_completes_does_no_harm() {
+    for (begun, read) in [1, 2].into_iter().flat_map(|begun| (0..8).map(move |read| (begun, read))) {
+        let disk = SimDisk::new();
+        disk.mkdir("/j").unwrap();
+        disk.write_file(PATH, &b"\xEF\xBB\xBF"[..begun]).unwrap();
+        disk.before(OpMatch::nth_of(OpKind::ReadAt, read), move |disk| disk.append_raw(PATH, &b"\xEF\xBB\xBF"[begun..]).unwrap());
+        let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+        writer.append("after").unwrap();
+        let text = disk.read_file(PATH).unwrap();
+        assert!(text.ends_with(b"}\n") && !text.contains(&0), "{begun}, {read}: {}", text.escape_ascii());
+    }
+}
