@@ -23,6 +23,8 @@ mod consumer;
 #[cfg(feature = "sim")]
 mod consumer_model;
 #[cfg(feature = "sim")]
+mod consumer_sources;
+#[cfg(feature = "sim")]
 mod durability;
 #[cfg(feature = "sim")]
 mod follow;
