@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use untorn::{Checkpoint, ErrorKind, Mark, Reader, Restored, Start, internals, sim::SimDisk};
 
-use super::{Choices, PATH, disk_with, file_of};
+use super::{Choices, PATH, disk_with, file_of, is_compressed};
 
 /// A saved state is read back as it was saved, and any other bytes are damage. A checkpoint of a record that is there goes on behind it; of any
 /// other that it names, everything is given again.
@@ -13,7 +13,10 @@ pub fn checkpoint(bytes: &[u8]) {
     decoded(bytes);
     let [choices @ .., _, _, _, _, _, _, _, _] = bytes else { return };
     let mut choices = Choices(bytes[choices.len()..].iter());
-    restored(&mut choices, &file_of(&bytes[..bytes.len() - 8]));
+    let file = file_of(&bytes[..bytes.len() - 8]);
+    if !is_compressed(&file) {
+        restored(&mut choices, &file);
+    }
 }
 
 fn decoded(bytes: &[u8]) {

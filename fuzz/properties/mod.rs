@@ -90,6 +90,12 @@ fn file_of(bytes: &[u8]) -> Vec<u8> {
     file
 }
 
+/// Whether it begins as a file of zstd or gzip does. No line of JSON does, and what is not compressed otherwise is then refused: `open` and `repair` see
+/// to that.
+fn is_compressed(file: &[u8]) -> bool {
+    matches!(file, [0x28, 0xB5, 0x2F, 0xFD, ..] | [0x50..=0x5F, 0x2A, 0x4D, 0x18, ..] | [0x1F, 0x8B, ..])
+}
+
 /// Bytes taken as choices, one after the other; the first choice for ever when there are none left.
 struct Choices<'a>(std::slice::Iter<'a, u8>);
 
