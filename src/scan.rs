@@ -137,7 +137,8 @@ impl Scanner {
                 return self.pass_over(file).map(Some);
             }
             let read = self.fill(file)?;
-            searched = self.kept.start + unfinished;
+            // What is kept starts the buffer now.
+            searched = unfinished;
             if read == 0 {
                 return Ok((unfinished > 0).then(|| self.give(file, self.kept.end, false)));
             }
@@ -379,6 +380,43 @@ mod tests {
             let mut lines = Scanner::with_chunk(0, u64::MAX, 8192, 16);
             assert_eq!(lines.next(file).unwrap().map(|span| span.end), Some(4096));
             assert!(lines.reads() < 16, "{} reads", lines.reads());
+        });
+    }
+
+    #[test]
+    fn walking_back_takes_no_more_memory_than_a_few_chunks_however_long_the_file() {
+        let short_lines = b"lines\n".repeat(20_000);
+        let one_line = [&b"lines\n".repeat(1000)[..], &[b'x'; 1 << 20], b"\n"].concat();
+        for bytes in [short_lines, one_line] {
+            with_file(&bytes, |file| {
+                let mut lines = Backward::new(bytes.len() as u64, LIMIT);
+                while lines.next(file).unwrap().is_some() {
+                    assert!(lines.buffer.capacity() <= 4 * FIRST_CHUNK_BYTES, "{} bytes at byte {}", lines.buffer.capacity(), lines.at);
+                }
+            });
+        }
+    }
+
+    /// Reads end where lines do, and a line may be as long as it may.
+    #[test]
+    fn walking_back_meets_lines_that_are_as_long_as_a_read() {
+        let len = FIRST_CHUNK_BYTES as u64;
+        let line = [&[b'x'; FIRST_CHUNK_BYTES - 1][..], b"\n"].concat();
+        with_file(&line.repeat(3), |file| {
+            let mut lines = Backward::new(3 * len, len);
+            for start in [2 * len, len, 0] {
+                assert_eq!(lines.next(file).unwrap(), Some(Span { start, end: start + len, terminated: true, too_long: false, lost: false }));
+                assert_eq!(lines.bytes(), &line[..FIRST_CHUNK_BYTES - 1]);
+            }
+            assert_eq!(lines.next(file).unwrap(), None);
+        });
+    }
+
+    /// Or the bytes that are no longer there would be taken for NULs.
+    #[test]
+    fn a_file_that_was_cut_is_not_walked_back_from_where_it_ended() {
+        with_file(b"{\"id\":1}\n", |file| {
+            assert_eq!(Backward::new(100, 100).next(file).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         });
     }
 

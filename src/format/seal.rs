@@ -123,11 +123,12 @@ fn numbers(covered: &[u8]) -> Option<(u64, u64, usize)> {
     (seq <= SEQ_MAX && more <= SEQ_MAX).then_some((seq, more, close))
 }
 
-/// Takes a decimal number of at least 1, without leading zero, off the end of `text`.
+/// Takes a decimal number of at least 1, without leading zero, off the end of `text`. Of more digits than a number has, some stay behind, and no
+/// key ends in one.
 fn split_number(text: &[u8]) -> Option<(&[u8], u64)> {
-    let digits = text.iter().rev().take(SEQ_DIGITS_MAX + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = text.iter().rev().take(SEQ_DIGITS_MAX).take_while(|byte| byte.is_ascii_digit()).count();
     let (rest, digits) = text.split_at_checked(text.len() - digits)?;
-    if digits.len() > SEQ_DIGITS_MAX || digits.first().is_none_or(|first| *first == b'0') {
+    if digits.first().is_none_or(|first| *first == b'0') {
         return None;
     }
     let number = digits.iter().fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));
@@ -437,7 +438,18 @@ mod tests {
 
     #[test]
     fn only_the_whole_shape_is_a_seal() {
-        for plain in ["", "{}", r#"{"a":1}"#, r#"{"_crc":"00000000"}"#, r#"{"a":1,"_crc":"79097342"}"#, r#"{"_seq":1}"#] {
+        for plain in [
+            "",
+            "{}",
+            r#"{"a":1}"#,
+            r#"{"_crc":"00000000"}"#,
+            r#"{"a":1,"_crc":"79097342"}"#,
+            r#"{"_seq":1}"#,
+            // A checksum of somebody else's behind a number of theirs.
+            r#"{"count":1,"_crc":"79097342"}"#,
+            r#"{"a":1,"count":12,"_crc":"79097342"}"#,
+            r#"{"a":1,"count":1,"total":2,"_crc":"79097342"}"#,
+        ] {
             assert_eq!(shape(plain.as_bytes()), Shape::Plain, "{plain}");
         }
         for two_bytes_off in [r#"{"a":1,"_seq":7,"_crc":"db7eaGGG"}"#, r#"{"a":1,"_seq":1xx,"_crc":"db7ea1eb"}"#, r#"{"_seq":xx,"_crc":"db7ea1eb"}"#]
@@ -454,6 +466,12 @@ mod tests {
             r#"{"_seq":7,"_more":0,"_crc":"db7ea1eb"}"#,
         ] {
             assert_eq!(shape(near.as_bytes()), Shape::Near, "{near}");
+        }
+        for digits in ["12345678901234567890", "01234567890123456789", "112345678901234567890"] {
+            for members in [format!("\"_seq\":{digits}"), format!("\"_seq\":{digits},\"_more\":1"), format!("\"_seq\":1,\"_more\":{digits}")] {
+                let line = format!("{{{members},\"_crc\":\"{:08x}\"}}", 7);
+                assert_eq!(shape(line.as_bytes()), Shape::Plain, "{line}");
+            }
         }
     }
 }

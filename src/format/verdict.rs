@@ -175,3 +175,19 @@ impl Judged {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reports and JSON say these words, and who asks for the worst of several findings compares them.
+    #[test]
+    fn severities_have_words_and_an_order() {
+        let words = [(Severity::Notice, "notice"), (Severity::Warning, "warning"), (Severity::Error, "error")];
+        for (severity, word) in words {
+            assert_eq!((severity.as_str(), severity.to_string().as_str()), (word, word));
+            assert_eq!(format!("{severity:>8}"), format!("{word:>8}"));
+        }
+        assert!(words.is_sorted_by_key(|(severity, _)| *severity));
+    }
+}

@@ -61,7 +61,7 @@ impl Batches {
         }
     }
 
-    /// Counts the sealed record at `range` to its batch. Returned are the records of a batch that turns out not to be whole.
+    /// Counts the sealed record at `range`, LF included, to its batch. Returned are the records of a batch that turns out not to be whole.
     pub(super) fn take(&mut self, seal: &Seal, range: Range<u64>, member: Member) -> Option<Vec<Member>> {
         let goes_on = |open: &Open| open.end == seal.batch_end() && open.last < seal.seq;
         let left = if self.open.as_ref().is_some_and(goes_on) { None } else { self.leave() };
@@ -112,9 +112,5 @@ impl Open {
     pub(super) fn records(&self) -> u64 {
         let lines = self.members.iter().map(|member| if let Member::Lines { lines, .. } = member { *lines } else { 0 });
         lines.sum()
-    }
-
-    pub(super) fn ends_at(&self, offset: u64) -> bool {
-        matches!(self.members.last(), Some(Member::Lines { end, .. }) if *end == offset)
     }
 }

@@ -155,7 +155,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(file: &File, boundary: u64, last: &LastLine, rules: &Rules, meter: &mut Meter<'_>) -> Result<Survey, Refusal> {
+    fn of(file: &File, boundary: u64, last: &LastLine, rules: &Rules, meter: &mut Meter<'_>) -> io::Result<Survey> {
         let mut survey = Survey::default();
         let mut progress = Progress::default();
         let mut batches = Batches::new(rules.line_bytes_max);
@@ -168,7 +168,7 @@ impl Survey {
             }
             let found = Found::of(span, lines.bytes());
             match (found.verdict, found.seal) {
-                (Verdict::Corrupt(Code::NewerFormat), _) => return Err(Refusal::Newer(span.start)),
+                // Of a newer format too: the second walk meets the line again, and refuses the file.
                 (Verdict::Corrupt(_), _) => {
                     is_damaged = true;
                     is_behind_corrupt = true;
@@ -213,6 +213,8 @@ struct Walk<'a> {
     batches: Batches,
     /// How many entries of [`Survey::behind`] are behind us.
     passed: usize,
+    /// How many LFs go in between records that are saved, up to here: a batch is as long as it will be.
+    lfs: u64,
     is_behind_corrupt: bool,
     damage: Damage,
 }
@@ -220,7 +222,16 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(survey: &'a Survey, rules: &'a Rules) -> Walk<'a> {
         let damage = Damage { kept: survey.restart.kept, ..Damage::default() };
-        Walk { survey, rules, progress: survey.restart, batches: Batches::new(rules.line_bytes_max), passed: 0, is_behind_corrupt: false, damage }
+        Walk {
+            survey,
+            rules,
+            progress: survey.restart,
+            batches: Batches::new(rules.line_bytes_max),
+            passed: 0,
+            lfs: 0,
+            is_behind_corrupt: false,
+            damage,
+        }
     }
 
     fn line(&mut self, span: &Span, bytes: &[u8]) -> Result<(), Refusal> {
@@ -233,25 +244,25 @@ impl<'a> Walk<'a> {
                 self.batches.mix();
                 self.damage.kept += 1;
             }
-            (_, Some(seal)) => self.sealed(&seal, span.start..span.end, self.progress.lines),
+            (_, Some(seal)) => self.sealed(&seal, span.start..span.end, span.end, self.progress.lines),
             _ => {}
         }
         Ok(())
     }
 
-    /// A healthy sealed line.
-    fn sealed(&mut self, seal: &Seal, range: Range<u64>, line: u64) {
+    /// A healthy sealed line. `past` is just past its LF, whether it has that already or not.
+    fn sealed(&mut self, seal: &Seal, range: Range<u64>, past: u64, line: u64) {
         if std::mem::take(&mut self.is_behind_corrupt) {
             self.passed += 1;
         }
         self.progress.seq = Some(seal.seq);
         self.damage.kept += 1;
         let member = Member::Lines { start: range.start, end: range.end, line, lines: 1 };
-        self.join_batch(seal, range, member);
+        self.join_batch(seal, range.start..past, member);
     }
 
     fn join_batch(&mut self, seal: &Seal, range: Range<u64>, member: Member) {
-        if let Some(members) = self.batches.take(seal, range, member) {
+        if let Some(members) = self.batches.take(seal, range.start + self.lfs..range.end + self.lfs, member) {
             self.withdraw(members);
         }
     }
@@ -298,7 +309,8 @@ impl<'a> Walk<'a> {
             return self.take_down(stretch);
         }
         self.damage.stretches.push(stretch);
-        for Salvaged { range, .. } in records {
+        for (at, Salvaged { range, .. }) in records.iter().enumerate() {
+            self.lfs += u64::from(at > 0);
             // White space behind a record does no harm on its line, and would be a removed range of its own in the quarantine.
             let behind = text.get(range.end..).unwrap_or_default();
             let end = range.end + behind.iter().take_while(|byte| seal::is_space(**byte)).count();
@@ -306,7 +318,7 @@ impl<'a> Walk<'a> {
             self.damage.saved.push(Saved { start: base + range.start as u64, end: base + end as u64, is_withdrawn: false });
             if let Shape::Sealed(seal) = seal::shape(text.get(range.clone()).unwrap_or_default()) {
                 self.progress.seq = Some(seal.seq);
-                self.join_batch(&seal, base + range.start as u64..base + end as u64, Member::Saved(index));
+                self.join_batch(&seal, base + range.start as u64..base + end as u64 + 1, Member::Saved(index));
             }
         }
     }
@@ -317,6 +329,8 @@ impl<'a> Walk<'a> {
             match member {
                 Member::Lines { start, end, line, lines } => {
                     self.damage.kept -= lines;
+                    // A last record that lacks its LF does not get it.
+                    self.damage.unterminated.take_if(|(record_end, _)| *record_end == end);
                     self.damage.stretches.push(Stretch { start, end, is_terminated: true, line, lines, reason: Code::OpenBatch });
                 }
                 Member::Saved(index) => {
@@ -335,13 +349,10 @@ impl<'a> Walk<'a> {
             self.last_line(last);
         }
         if let Some(open) = self.batches.leave() {
-            let end = self.damage.unterminated.map_or(last.tail.start, |(end, _)| end);
-            if self.damage.unterminated.is_some_and(|(end, _)| open.ends_at(end)) {
-                self.damage.unterminated = None;
-            }
             match open.alone() {
-                // As opening does it: with the blank lines among its lines and behind them.
+                // As opening does it: with the blank lines among its lines and behind them. A last record that lacks its LF is one of its own.
                 Some((start, line)) => {
+                    let end = self.damage.unterminated.take().map_or(last.tail.start, |(end, _)| end);
                     let (records, lines) = (open.records(), self.progress.lines + 1 - line);
                     self.damage.kept -= records;
                     self.damage.stretches.push(Stretch { start, end, is_terminated: true, line, lines, reason: Code::OpenBatch });
@@ -381,7 +392,7 @@ impl<'a> Walk<'a> {
         match seal {
             Some(seal) => {
                 self.progress.lines += 1;
-                self.sealed(seal, tail.start..tail.rest_end, line);
+                self.sealed(seal, tail.start..tail.rest_end, tail.rest_end + 1, line);
             }
             None => {
                 self.batches.mix();

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::PathBuf,
+    time::Duration,
 };
 
 use base64::Engine as _;
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use untorn::{
     Code, ErrorKind, Lock, LockWait, RepairMethod, RepairOptions, Repaired, Unterminated, What, Writer, plan_repair,
-    sim::{OpKind, SimDisk},
+    sim::{OpKind, OpMatch, SimDisk},
     undo_repair,
 };
 
@@ -119,6 +120,7 @@ fn each_damage_of_the_wild_is_repaired_to_the_records_that_can_be_trusted() {
         ("C16", "{\"id\":\"\u{2028}\u{85}\"}\nx\n".into(), "{\"id\":\"\u{2028}\u{85}\"}\n".into(), &[Code::NotJson]),
         ("C17", b"{\"a\":1,\"b\":\"x\ny\"}\n".to_vec(), String::new(), &[Code::NotJson]),
         ("C18", b"\xEF\xBB\xBF{\"id\":1}\nx\n".to_vec(), "\u{feff}{\"id\":1}\n".into(), &[Code::NotJson]),
+        ("C18", b"\xEF\xBB\xBF{\"id\":1}{\"id\":2}\n".to_vec(), "{\"id\":1}\n{\"id\":2}\n".into(), &[Code::Glued]),
         ("C18", b"\xEF\xBB\xBFx{\"id\":1}\n{\"id\":2}\n".to_vec(), "{\"id\":1}\n{\"id\":2}\n".into(), &[Code::Spliced]),
         (
             "C19",
@@ -133,6 +135,7 @@ fn each_damage_of_the_wild_is_repaired_to_the_records_that_can_be_trusted() {
         ("X-02", b"{\"id\":1}\n{\"id\":2,\"te \0\0 \0".to_vec(), "{\"id\":1}\n".into(), &[Code::TornTail]),
         ("crc", format!("{s1}\n{}\n{s3}\n", s2.replace("id", "ie")).into(), format!("{s1}\n{s3}\n"), &[Code::CrcMismatch]),
         ("torn before a whole last record", b"{\"id\":1}\n{\"id\":2,\"te{\"id\":3}".to_vec(), "{\"id\":1}\n{\"id\":3}\n".into(), &[Code::Spliced]),
+        ("two places", format!("{s1}\n\0{s2}\n{s3}\n\0{s4}\n{}\n", s(5)).into(), format!("{s1}\n{s2}\n{s3}\n{s4}\n{}\n", s(5)), &[Code::NulRun]),
         ("a bare literal may go on", b"{\"id\":1}\ntrue".to_vec(), "{\"id\":1}\n".into(), &[Code::TornTail]),
     ];
     for (row, before, after, codes) in cases {
@@ -190,7 +193,9 @@ fn a_rewrite_keeps_backup_owner_and_mode() {
     let journal = TestJournal::with_bytes(before);
     fs::set_permissions(&journal.path, fs::Permissions::from_mode(0o640)).unwrap();
     let inode = fs::metadata(&journal.path).unwrap().ino();
-    let repaired = repair(&journal);
+    let plan = plan_repair(&journal.path).unwrap();
+    assert!(plan.backs_up());
+    let repaired = plan.apply().unwrap();
     let backup = repaired.backup.expect("there is a backup");
     assert_eq!((fs::read_to_string(&backup).unwrap().as_str(), fs::metadata(&backup).unwrap().ino()), (before, inode));
     let name = backup.file_name().unwrap().to_str().unwrap();
@@ -311,6 +316,21 @@ fn nuls_need_no_room_in_the_quarantine() {
     }
 }
 
+/// What is asked for is what will be taken: a repair is not refused for want of room that it has no need of.
+#[test]
+fn about_as_much_room_is_asked_for_as_is_taken() {
+    let healthy = format!("{{\"text\":\"{}\"}}\n", "x".repeat(1 << 20));
+    for torn in [&b"{\"to"[..], &vec![0xFF; 1 << 20]] {
+        let journal = TestJournal::with_bytes([healthy.as_bytes(), torn].concat());
+        let plan = plan_repair(&journal.path).unwrap();
+        let (how, needed) = (plan.how(), plan.space().needed as usize);
+        plan.apply().unwrap();
+        let taken = journal.quarantine().unwrap().len();
+        assert_eq!(how, RepairMethod::InPlace);
+        assert!(needed.abs_diff(taken) < 1024, "{needed} bytes are asked for, {taken} are taken");
+    }
+}
+
 /// A repair that would run out of room halfway is not begun.
 #[test]
 fn without_room_nothing_is_written() {
@@ -354,6 +374,70 @@ fn a_batch_that_lost_a_record_is_moved_to_quarantine() {
     assert_eq!((journal.text(), repaired.kept), (format!("{four}\n"), 1));
 }
 
+/// Who wrote half a batch and then all of it again has not lost it.
+#[test]
+fn a_batch_that_is_written_again_is_whole() {
+    let (one, five) = (sealed("{\"id\":1", 1, 0), sealed("{\"id\":5", 5, 0));
+    let batch = format!("{}\n{}\n{}\n", sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1), sealed("{\"id\":4", 4, 0));
+    let journal = TestJournal::with_bytes(format!("{one}\n{}\n{batch}{five}\n", sealed("{\"id\":2", 2, 2)));
+    repair(&journal);
+    assert_eq!(journal.text(), format!("{one}\n{batch}{five}\n"));
+}
+
+/// What is left of a batch is moved away, and a whole record behind it gets its LF all the same.
+#[test]
+fn a_last_record_behind_an_open_batch_stays() {
+    let (first, open) = (sealed("{\"id\":1", 1, 0), sealed("{\"id\":2", 2, 2));
+    let journal = TestJournal::with_bytes(format!("{first}\n{open}\n{{\"id\":9}}"));
+    let repaired = repair(&journal);
+    assert_eq!(journal.text(), format!("{first}\n{{\"id\":9}}\n"));
+    assert_eq!((repaired.terminated, repaired.remaining), (true, 0));
+}
+
+/// A record that is moved away gets no LF, which would be a blank line in its place.
+#[test]
+fn a_last_record_of_a_batch_that_lost_one_goes_without_its_lf() {
+    let first = sealed("{\"id\":1", 1, 0);
+    let batch = format!("{}\n{}", sealed("{\"id\":2", 2, 2), sealed("{\"id\":4", 4, 0));
+    for between in ["", "{\"plain\":1}\n"] {
+        for behind in ["", "\0\0", " "] {
+            let journal = TestJournal::with_bytes(format!("{first}\n{between}{batch}{behind}"));
+            let repaired = repair(&journal);
+            assert_eq!(journal.text(), format!("{first}\n{between}"), "{behind:?}");
+            assert_eq!((repaired.terminated, repaired.removed_bytes as usize), (false, batch.len() + behind.len()), "{behind:?}");
+        }
+    }
+}
+
+/// A batch that lacks an LF, or all but the last, has as many bytes too few; it is whole only if it fits with them, or readers would withhold it.
+#[test]
+fn a_batch_is_measured_with_the_lfs_that_it_gets() {
+    let (one, last) = (sealed("{\"id\":1", 1, 0), sealed("{\"id\":5", 5, 0));
+    let batch = [sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1), sealed("{\"id\":4", 4, 0)];
+    let whole = format!("{}\n", batch.join("\n"));
+    let damaged = [
+        format!("{one}\n{}\n{last}\n", batch.concat()),
+        format!("{one}\n{}{}\n{}\n{last}\n", batch[0], batch[1], batch[2]),
+        format!("{one}\n{}\n{}{}\n{last}\n", batch[0], batch[1], batch[2]),
+        format!("{one}\n{}\n{}{}", batch[0], batch[1], batch[2]),
+        format!("{one}\n{}", batch.join("\n")),
+    ];
+    for before in damaged {
+        let behind = if before.ends_with('\n') { format!("{last}\n") } else { String::new() };
+        let fits = [(whole.len(), &*whole), (whole.len() - 1, "")];
+        // LFs that go in before the batch are none of its own.
+        for ((max, kept), glued) in fits.into_iter().flat_map(|fit| [(fit, ""), (fit, "{\"id\":0}")]) {
+            let journal = TestJournal::with_bytes(format!("{glued}{before}"));
+            let mut options = RepairOptions::new();
+            options.line_bytes_max(max as u64);
+            let repaired = options.plan(&journal.path).unwrap().apply().unwrap();
+            let first = if glued.is_empty() { String::new() } else { format!("{glued}\n") };
+            assert_eq!(journal.text(), format!("{first}{one}\n{kept}{behind}"), "lines of at most {max} bytes: {glued}{before}");
+            assert_eq!(repaired.remaining, 0, "lines of at most {max} bytes: {glued}{before}");
+        }
+    }
+}
+
 /// A record of a batch is salvaged, and completes it.
 #[test]
 fn a_salvaged_record_completes_its_batch() {
@@ -369,7 +453,8 @@ fn a_salvaged_record_completes_its_batch() {
 #[test]
 fn an_open_batch_at_the_end_is_cut_with_its_blank_lines() {
     let first = sealed("{\"id\":1", 1, 0);
-    for tail in ["\n", "\n\n \n", "\n{\"id\":3", ""] {
+    let second = sealed("{\"id\":3", 3, 1);
+    for tail in ["\n", "\n\n \n", "\n{\"id\":3", "", &format!("\n{second}\n"), &format!("\n\n{second}")] {
         let journal = TestJournal::with_bytes(format!("{first}\n{}{tail}", sealed("{\"id\":2", 2, 2)));
         let plan = plan_repair(&journal.path).unwrap();
         assert_eq!((plan.how(), plan.kept()), (RepairMethod::InPlace, 1), "{tail:?}");
@@ -393,7 +478,14 @@ fn a_newer_format_is_not_touched() {
 
 #[test]
 fn a_compressed_file_is_refused_with_a_hint() {
-    for (magic, tool) in [(&b"\x28\xB5\x2F\xFD\x04\0"[..], "zstd -d"), (b"\x1F\x8B\x08\0", "gzip -d")] {
+    // The second and third begin with a frame that decompressors skip.
+    let heads: [(&[u8], &str); 4] = [
+        (b"\x28\xB5\x2F\xFD\x04\0", "zstd -d"),
+        (b"\x50\x2A\x4D\x18\0", "zstd -d"),
+        (b"\x5F\x2A\x4D\x18\0", "zstd -d"),
+        (b"\x1F\x8B\x08\0", "gzip -d"),
+    ];
+    for (magic, tool) in heads {
         let error = plan_repair(&TestJournal::with_bytes(magic).path).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Compressed);
         assert!(error.to_string().contains(tool), "{error}");
@@ -422,6 +514,63 @@ fn live_writers_are_refused_or_go_on_in_the_repaired_file() {
     assert_eq!(repaired.remaining, 0);
     live.append(&json!({"id": 4})).unwrap();
     assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n{\"id\":4}\n");
+}
+
+#[test]
+fn a_repair_waits_for_the_lock_as_long_as_it_is_told() {
+    for (wait, is_done) in [(LockWait::Never, false), (LockWait::For(Duration::from_secs(600)), true)] {
+        let disk = SimDisk::new();
+        disk.write_file("/j.jsonl", "{\"id\":1}\nx\n").unwrap();
+        let writer = disk.as_process(7, "writer").open_raw("/j.jsonl").unwrap();
+        assert!(writer.try_lock().unwrap());
+        let tried = disk.log().iter().filter(|op| op.kind == OpKind::TryLock).count();
+        // The writer goes away just before the lock is asked for once more.
+        disk.before(OpMatch::nth_of(OpKind::TryLock, tried + 1), move |_| drop(writer));
+        let plan = RepairOptions::new().disk(&disk).lock_wait(wait).plan("/j.jsonl").unwrap();
+        let ended = plan.apply().map(|repaired| repaired.changed).map_err(|error| error.kind());
+        assert_eq!(ended, if is_done { Ok(true) } else { Err(ErrorKind::Locked) }, "{wait:?}");
+    }
+}
+
+/// What a program tells its user is what happened.
+#[test]
+fn a_repair_tells_all_that_it_did() {
+    let cases = [
+        ("{\"id\":1}\n{\"id\":2,", "{\"id\":1}\n", (1, 0, false, 8)),
+        ("{\"id\":1}\n{\"id\":2}", "{\"id\":1}\n{\"id\":2}\n", (2, 0, true, 0)),
+        ("{\"id\":1}\nx\n{\"id\":2}{\"id\":3}\n{\"id\":4}", "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n{\"id\":4}\n", (2, 2, true, 2)),
+    ];
+    for (before, after, counts) in cases {
+        let journal = TestJournal::with_bytes(before);
+        let plan = plan_repair(&journal.path).unwrap();
+        let (quarantine, backs_up) = (plan.quarantine(), plan.backs_up());
+        let repaired = plan.apply().unwrap();
+        assert_eq!(journal.text(), after);
+        assert!(repaired.changed);
+        assert_eq!((repaired.kept, repaired.salvaged, repaired.terminated, repaired.removed_bytes), counts, "{before}");
+        assert_eq!((repaired.len_before, repaired.len_after), (before.len() as u64, after.len() as u64), "{before}");
+        assert_eq!((repaired.late_bytes, repaired.remaining), (0, 0), "{before}");
+        assert_eq!((repaired.backup.is_some(), &repaired.quarantine), (backs_up, &Some(quarantine)), "{before}");
+        let kept: Value = serde_json::from_str(journal.quarantine().unwrap().lines().last().unwrap()).unwrap();
+        assert_eq!(kept["repair"].as_str(), repaired.repair.as_deref(), "{before}");
+    }
+}
+
+/// What strangers write while a file is replaced is taken over where it is whole, and told of where it is damage.
+#[test]
+fn what_strangers_write_during_a_swap_is_told() {
+    let disk = SimDisk::new();
+    disk.write_file("/j.jsonl", "{\"id\":1}\nx\n{\"id\":2}\n").unwrap();
+    let stranger = disk.as_process(7, "logger").open_raw("/j.jsonl").unwrap();
+    disk.before(OpMatch::nth_of(OpKind::Rename, 0), move |_| stranger.append("{\"id\":5}\n").unwrap());
+    // By then the name is that of the new file.
+    disk.before(OpMatch::nth_of(OpKind::Remove, 0), |disk| disk.append_raw("/j.jsonl", "y\n{\"id\":3}{\"id\":4}\n").unwrap());
+    let plan = || RepairOptions::new().disk(&disk).force().plan("/j.jsonl").unwrap();
+    let repaired = plan().apply().unwrap();
+    let now = String::from_utf8(disk.read_file("/j.jsonl").unwrap()).unwrap();
+    assert_eq!(now, "{\"id\":1}\n{\"id\":2}\ny\n{\"id\":3}{\"id\":4}\n{\"id\":5}\n");
+    assert_eq!((repaired.late_bytes, repaired.len_after), (9, now.len() as u64));
+    assert_eq!((repaired.remaining, plan().actions().len()), (3, 3));
 }
 
 /// X-13: a write in progress is no corruption: what a plan saw of it is looked at again.
