@@ -43,6 +43,7 @@ pub(crate) const VALUE_PREFIX: &[u8] = b"{\"_value\":";
 
 /// The last number a record can have: the largest that every JSON reader with 64-bit integers takes.
 pub(crate) const SEQ_MAX: u64 = (1 << 63) - 1;
+const _: () = assert!(SEQ_MAX == i64::MAX.cast_unsigned());
 
 /// The digits of [`SEQ_MAX`].
 pub(crate) const SEQ_DIGITS_MAX: usize = 19;
@@ -50,7 +51,7 @@ pub(crate) const SEQ_DIGITS_MAX: usize = 19;
 /// The most that a seal can add to a payload, LF and wrapping included.
 pub(crate) const SEAL_BYTES_MAX: usize =
     VALUE_PREFIX.len() + 1 + SEQ_KEY.len() + SEQ_DIGITS_MAX + MORE_KEY.len() + SEQ_DIGITS_MAX + CRC_TAIL_BYTES + 1;
-const _: () = assert!(SEAL_BYTES_MAX < 128);
+const _: () = assert!(SEAL_BYTES_MAX == 85);
 
 /// How long a line may be by default, LF included.
 pub const LINE_BYTES_MAX_DEFAULT: u64 = 64 << 20;
@@ -67,6 +68,12 @@ pub(crate) const QUARANTINE_NUL_RUN_BYTES: usize = 64;
 /// How much of the end of a file proves that it is what a repair in place left: see `end_crc`.
 pub(crate) const QUARANTINE_END_BYTES: u64 = 64 << 10;
 
+// The documentation gives these as 64 MiB, 1 MiB, 1 MiB and 64 KiB.
+const _: () = assert!(LINE_BYTES_MAX_DEFAULT == 67_108_864 && WINDOW_BYTES_DEFAULT == 1_048_576);
+const _: () = assert!(QUARANTINE_RANGE_BYTES_MAX == 1_048_576 && QUARANTINE_END_BYTES == 65_536);
+
 /// A frame of a compressed segment holds as many whole lines as fit into this, or one longer line.
 #[cfg(feature = "zstd")]
 pub(crate) const COMPRESSED_FRAME_BYTES: usize = 4 << 20;
+#[cfg(feature = "zstd")]
+const _: () = assert!(COMPRESSED_FRAME_BYTES == 4_194_304);
