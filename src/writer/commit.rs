@@ -218,13 +218,12 @@ impl Writer {
             Form::Sealed => {
                 let numbers = Numbers::find(&self.active.file, floor.min(settled.end)..settled.end, self.options.line_bytes_max);
                 let numbers = numbers.map_err(|error| Error::io(Attempt::Read, self.path(), error))?;
-                let before = match since {
-                    _ if numbers.has_last() => 0,
-                    Some(known) => known.next_seq.saturating_sub(1),
-                    None => open::last_archived_seq(&self.active, &self.options)?,
-                };
+                let next = numbers.next(|| match since {
+                    Some(known) => Ok(known.next_seq.saturating_sub(1)),
+                    None => open::last_archived_seq(&self.active, &self.options),
+                });
                 // Numbers that were given out are not given again, whatever became of their lines.
-                numbers.next(before).max(self.given)
+                next?.max(self.given)
             }
         };
         let known = Known { end: settled.end, next_seq, crc: None };
