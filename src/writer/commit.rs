@@ -309,16 +309,14 @@ impl Writer {
                 self.known = None;
                 self.seen_end = None;
                 let (start, whole) = (failed.rolled_back.start, failed.rolled_back.whole);
-                let fragment = failed.fragment.as_ref().map(|range| (range.start, range.end));
-                if whole > 0 {
+                if let Some(last) = whole.checked_sub(1).and_then(|last| self.encoded.lasts.get(last)) {
                     self.written = start + self.encoded.start_of(whole) as u64;
                     self.is_dirty = true;
-                    if let Some(last) = whole.checked_sub(1).and_then(|last| self.encoded.lasts.get(last)) {
-                        self.unproved.add(start..self.written, last.crc);
-                        self.given = self.next_after(known, last.through);
-                    }
+                    self.unproved.add(start..self.written, last.crc);
+                    self.given = self.next_after(known, last.through);
                 }
-                (Landing { start, whole, fragment, ..landing }, Err(self.stopped(failed, known.end)))
+                // Nothing damaged stands in front of units that are whole: what a stranger wrote among them is behind those.
+                (Landing { start, whole, ..landing }, Err(self.stopped(failed, known.end)))
             }
         }
     }
