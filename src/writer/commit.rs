@@ -10,6 +10,7 @@
 //! quarantine; a crash after the sync leaves the record.
 
 use std::{
+    cmp::Ordering,
     io,
     time::{Duration, Instant},
 };
@@ -236,12 +237,12 @@ impl Writer {
         let failed = |writer: &Writer, error| Error::io(Attempt::Append, writer.path(), error);
         let size = self.active.file.size().map_err(|error| failed(self, error))?;
         let Some(known) = self.known else { return Ok((self.look_again(None)?, 0)) };
-        if size == known.end {
-            return Ok((known, 0));
-        }
-        let has_grown = size > known.end && self.ends_as_we_left_it(known).map_err(|error| failed(self, error))?;
-        if has_grown {
-            return Ok((self.look_again(Some(known))?, 0));
+        match size.cmp(&known.end) {
+            Ordering::Equal => return Ok((known, 0)),
+            Ordering::Greater if self.ends_as_we_left_it(known).map_err(|error| failed(self, error))? => {
+                return Ok((self.look_again(Some(known))?, 0));
+            }
+            _ => {}
         }
         // Somebody truncated the file, and perhaps it has grown again since. It is never made longer to where it ended.
         let cut = known.end.saturating_sub(size);
