@@ -41,7 +41,6 @@ pub(crate) struct Landed {
 pub(crate) struct Failed {
     pub(crate) cause: io::Error,
     pub(crate) rolled_back: RolledBack,
-    pub(crate) fragment: Option<Range<u64>>,
 }
 
 /// How often lines are written again behind a stranger that keeps writing into them.
@@ -68,11 +67,11 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
                 end = mixed.end;
                 fragment = Some(fragment.map_or(mixed.start, |earlier| earlier.start)..mixed.end);
             }
-            Ok(Written::Glued(mixed)) => return Err(mixed_up(file, mixed.start, 0, mixed)),
+            Ok(Written::Glued(mixed)) => return Err(mixed_up(file, mixed.start, 0)),
             Ok(Written::Mixed { range, first }) => {
                 // Units that are whole already are not written again: nothing could tell the copies apart.
                 let (whole, _) = lines.whole_within(first.saturating_sub(fenced));
-                return Err(mixed_up(file, range.start + fenced as u64, whole, range));
+                return Err(mixed_up(file, range.start + fenced as u64, whole));
             }
             Err(stopped) => {
                 let mut rolled_back = roll_back(file, lines, &stopped, end, fenced, how);
@@ -83,7 +82,7 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
                     // The LF that was to end what an earlier try left has not landed.
                     rolled_back = rolled_back.with_fence(rollback::end_line(file));
                 }
-                return Err(Failed { cause: stopped.cause, rolled_back: rolled_back.with_earlier(fragment.as_ref(), lines), fragment });
+                return Err(Failed { cause: stopped.cause, rolled_back: rolled_back.with_earlier(fragment.as_ref(), lines) });
             }
         }
         if fenced == 0 {
@@ -91,16 +90,15 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
             fenced = 1;
         }
     }
-    let range = fragment.unwrap_or(end..end);
-    Err(mixed_up(file, range.start, 0, range))
+    Err(mixed_up(file, fragment.map_or(end, |fragment| fragment.start), 0))
 }
 
 /// Gives up among a stranger's bytes.
-fn mixed_up(file: &File, start: u64, whole: usize, range: Range<u64>) -> Failed {
+fn mixed_up(file: &File, start: u64, whole: usize) -> Failed {
     let error = rollback::fence_end(file).err();
     let rolled_back = RolledBack { start, whole, rest: Rest::Unknown, unfenced: error.is_some(), error };
     let cause = io::Error::other("a process that does not take the lock wrote into the middle of this append");
-    Failed { cause, rolled_back, fragment: Some(range) }
+    Failed { cause, rolled_back }
 }
 
 fn is_last(file: &File, range: &Range<u64>) -> bool {

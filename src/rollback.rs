@@ -251,8 +251,8 @@ pub(crate) fn roll_back_glued(file: &File, lines: &Lines<'_>, start: u64, writte
         },
         _ => None,
     };
-    // The first of our lines is glued and no record, but a piece of a later one could become one.
-    let fencing = fence(file, found.contains(&LF) && is_scalar(last_line(&found))).err();
+    // The first of our lines is glued, and no LF may make a record of it or of what stands of a later one: half a batch would be given out.
+    let fencing = fence(file, found.contains(&LF) || is_scalar(last_line(&found))).err();
     let rest = match lines.ends.len() {
         1 => Rest::Fragment(start..start + common(&found, lines.bytes).max(written) as u64),
         _ => Rest::Unknown,

@@ -191,7 +191,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         Some(from) => OpenBatch::find(file, from, &tail, last, rules.line_bytes_max).map_err(failed)?,
         None => None,
     };
-    if tail.start == size && open_batch.is_none() || seeded::bug("glue") {
+    if seeded::bug("glue") {
         return Ok(Settled { end: size, repair: TailRepair::default() });
     }
     let terminate = matches!(last, Last::Record(_) | Last::Glued);
@@ -202,25 +202,25 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         let batch_end = if terminate { tail.rest_end } else { tail.start };
         cut = Cut { at: from, terminate: false, batch_end: Some(batch_end), ..cut };
     }
-    let nothing_to_cut = cut.at == size;
-    let may_cut = nothing_to_cut || seeded::bug("fence-cuts") || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
-    let mut repair = TailRepair { open_batch: is_batch_left || open_batch.is_some() && !may_cut, ..TailRepair::default() };
-    if !may_cut {
-        // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
-        if tail.start < size {
-            rollback::fence(file, last == Last::Torn && is_record(&rest)).map_err(failed)?;
-            repair.terminated = terminate && tail.rest_end == size;
-            repair.fenced = !repair.terminated;
-        }
-        file.sync_data().map_err(failed)?;
-    } else if !nothing_to_cut {
+    let may_cut = || seeded::bug("fence-cuts") || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
+    let cuts = cut.at < size && may_cut();
+    let mut repair = TailRepair { open_batch: is_batch_left || open_batch.is_some() && !cuts, ..TailRepair::default() };
+    // What arrives from here on is not looked at, so the end is where our own change ends, and not where the file does by now.
+    let end = if cuts {
         cut.make(active, rules, &mut repair)?;
-    } else if terminate {
-        rollback::fence(file, false).map_err(failed)?;
+        if cut.terminate { file.position().map_err(failed)? } else { cut.at }
+    } else if tail.start < size {
+        // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
+        rollback::fence(file, last == Last::Torn && is_record(&rest)).map_err(failed)?;
+        let end = file.position().map_err(failed)?;
         file.sync_data().map_err(failed)?;
-        repair.terminated = true;
-    }
-    Ok(Settled { end: file.size().map_err(failed)?, repair })
+        repair.terminated = terminate && tail.rest_end == size;
+        repair.fenced = !repair.terminated;
+        end
+    } else {
+        size
+    };
+    Ok(Settled { end, repair })
 }
 
 /// Whether readers would take these bytes for a record, had they an LF.
@@ -405,7 +405,7 @@ impl OpenBatch {
                     mixed = behind;
                     batch = Some((seal.batch_end(), seal.seq, span.start));
                 }
-                (_, Some(seal), Some((batch_end, seq, _))) if seal.more > 0 && seal.batch_end() == batch_end && seal.seq + 1 == seq => {
+                (_, Some(seal), Some((batch_end, seq, _))) if seal.batch_end() == batch_end && seal.seq + 1 == seq => {
                     mixed |= behind;
                     batch = Some((batch_end, seal.seq, span.start));
                 }
@@ -465,15 +465,12 @@ impl Numbers {
         Ok(numbers)
     }
 
-    pub(crate) fn has_last(&self) -> bool {
-        self.last.is_some()
-    }
-
-    /// The number that the next record gets, one more than [`SEQ_MAX`] if there is none left. `before` is the number to go on from if the file
+    /// The number that the next record gets, one more than [`SEQ_MAX`] if there is none left. `before` gives the number to go on from if the file
     /// has no sealed line.
     ///
     /// A terminated corrupt line keeps its number, so that its loss shows as a gap.
-    pub(crate) fn next(&self, before: u64) -> u64 {
-        self.last.unwrap_or(before).saturating_add(self.corrupt).max(self.highest).min(SEQ_MAX) + 1
+    pub(crate) fn next(&self, before: impl FnOnce() -> Result<u64>) -> Result<u64> {
+        let last = self.last.map_or_else(before, Ok)?;
+        Ok(last.saturating_add(self.corrupt).max(self.highest).min(SEQ_MAX) + 1)
     }
 }

@@ -10,6 +10,7 @@
 //! quarantine; a crash after the sync leaves the record.
 
 use std::{
+    cmp::Ordering,
     io,
     time::{Duration, Instant},
 };
@@ -218,13 +219,12 @@ impl Writer {
             Form::Sealed => {
                 let numbers = Numbers::find(&self.active.file, floor.min(settled.end)..settled.end, self.options.line_bytes_max);
                 let numbers = numbers.map_err(|error| Error::io(Attempt::Read, self.path(), error))?;
-                let before = match since {
-                    _ if numbers.has_last() => 0,
-                    Some(known) => known.next_seq.saturating_sub(1),
-                    None => open::last_archived_seq(&self.active, &self.options)?,
-                };
+                let next = numbers.next(|| match since {
+                    Some(known) => Ok(known.next_seq.saturating_sub(1)),
+                    None => open::last_archived_seq(&self.active, &self.options),
+                });
                 // Numbers that were given out are not given again, whatever became of their lines.
-                numbers.next(before).max(self.given)
+                next?.max(self.given)
             }
         };
         let known = Known { end: settled.end, next_seq, crc: None };
@@ -237,12 +237,12 @@ impl Writer {
         let failed = |writer: &Writer, error| Error::io(Attempt::Append, writer.path(), error);
         let size = self.active.file.size().map_err(|error| failed(self, error))?;
         let Some(known) = self.known else { return Ok((self.look_again(None)?, 0)) };
-        if size == known.end {
-            return Ok((known, 0));
-        }
-        let has_grown = size > known.end && self.ends_as_we_left_it(known).map_err(|error| failed(self, error))?;
-        if has_grown {
-            return Ok((self.look_again(Some(known))?, 0));
+        match size.cmp(&known.end) {
+            Ordering::Equal => return Ok((known, 0)),
+            Ordering::Greater if self.ends_as_we_left_it(known).map_err(|error| failed(self, error))? => {
+                return Ok((self.look_again(Some(known))?, 0));
+            }
+            _ => {}
         }
         // Somebody truncated the file, and perhaps it has grown again since. It is never made longer to where it ended.
         let cut = known.end.saturating_sub(size);
@@ -310,16 +310,14 @@ impl Writer {
                 self.known = None;
                 self.seen_end = None;
                 let (start, whole) = (failed.rolled_back.start, failed.rolled_back.whole);
-                let fragment = failed.fragment.as_ref().map(|range| (range.start, range.end));
-                if whole > 0 {
+                if let Some(last) = whole.checked_sub(1).and_then(|last| self.encoded.lasts.get(last)) {
                     self.written = start + self.encoded.start_of(whole) as u64;
                     self.is_dirty = true;
-                    if let Some(last) = whole.checked_sub(1).and_then(|last| self.encoded.lasts.get(last)) {
-                        self.unproved.add(start..self.written, last.crc);
-                        self.given = self.next_after(known, last.through);
-                    }
+                    self.unproved.add(start..self.written, last.crc);
+                    self.given = self.next_after(known, last.through);
                 }
-                (Landing { start, whole, fragment, ..landing }, Err(self.stopped(failed, known.end)))
+                // Nothing damaged stands in front of units that are whole: what a stranger wrote among them is behind those.
+                (Landing { start, whole, ..landing }, Err(self.stopped(failed, known.end)))
             }
         }
     }

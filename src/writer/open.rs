@@ -260,5 +260,5 @@ fn is_sealed(archived: &Segment, options: &Options) -> io::Result<bool> {
 pub(super) fn last_archived_seq(active: &Active, options: &Options) -> Result<u64> {
     let Some(archived) = newest_archived(&Segments::beside(active)?)? else { return Ok(0) };
     let numbers = Numbers::find(&archived.file, 0..archived.end, options.line_bytes_max).map_err(|error| archived.failed(error))?;
-    Ok(numbers.next(0) - 1)
+    Ok(numbers.next(|| Ok(0))? - 1)
 }

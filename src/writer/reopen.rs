@@ -179,3 +179,22 @@ fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer that is seldom synced could not be reopened, or took ever more memory until it was.
+    #[test]
+    fn appends_behind_each_other_are_one_range_and_others_are_counted() {
+        let mut unproved = Unproved::default();
+        let end = RANGES_MAX as u64 + 1;
+        (1..end).for_each(|at| unproved.add(at - 1..at, 0));
+        unproved.add(end - 1..end, 7);
+        assert_eq!((&unproved.ranges[..], unproved.too_many), (&[(0..end, 7)][..], false));
+        (1..=end).for_each(|at| unproved.add(end + 2 * at..end + 2 * at + 1, 0));
+        assert_eq!((unproved.ranges.len(), unproved.too_many), (RANGES_MAX, true));
+        unproved.clear();
+        assert!(unproved.ranges.is_empty() && !unproved.too_many);
+    }
+}

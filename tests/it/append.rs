@@ -150,6 +150,26 @@ fn a_replaced_file_is_followed() {
     }
 }
 
+/// Whoever holds the lock looks at the path only now and then; who asks for a sync wants the records where others find them.
+#[test]
+fn a_sync_by_who_holds_the_lock_finds_that_the_file_was_replaced() {
+    for scope in [Lock::PerAppend, Lock::Held] {
+        let journal = TestJournal::missing();
+        let open = |scope| {
+            let mut options = untorn::Writer::options();
+            options.lock(scope, LockWait::Never).durability(untorn::Durability::Os).open(&journal.path)
+        };
+        let mut writer = open(scope).unwrap();
+        writer.append(&json!({"in": "old"})).unwrap();
+        std::fs::rename(&journal.path, journal.dir().join("moved")).unwrap();
+        writer.sync().unwrap();
+        assert_eq!(journal.path.exists(), scope == Lock::Held);
+        // A sync takes no lock, and leaves none.
+        let other = open(Lock::PerAppend).map_err(|error| error.kind());
+        assert_eq!(other.err(), (scope == Lock::Held).then_some(ErrorKind::Locked), "{scope:?}");
+    }
+}
+
 #[test]
 fn the_log_tells_of_a_file_that_was_truncated_and_not_of_one_that_has_grown() {
     let mut told = 0;
@@ -182,4 +202,133 @@ fn a_truncated_file_goes_on_at_its_new_end() {
     let third = writer.append(&json!({"n": 3})).unwrap();
     assert_eq!((third.bytes_cut_by_others(), third.seq()), (second.len(), Some(3)));
     assert_eq!(sealed_payloads(&journal.text()), [(1, json!({"n": 1})), (3, json!({"n": 3}))]);
+}
+
+/// What others had written in the place of cut bytes passed for what the writer had left there, and their numbers were given again.
+#[test]
+fn a_file_that_was_cut_and_has_grown_again_is_looked_at_anew() {
+    let line = |n: u64, seq: u64| {
+        let open = format!("{{\"n\":{n},\"_seq\":{seq}");
+        format!("{open},\"_crc\":\"{:08x}\"}}\n", crc32fast::hash(open.as_bytes()))
+    };
+    // Where the writer's line ended there is the end of another one of the same length, or the middle of one.
+    for (appends, grown, next) in [(true, line(1, 7), 8), (true, line(1, 500), 501), (false, line(0, 500), 501)] {
+        let journal = TestJournal::with_bytes(if appends { String::new() } else { line(0, 1) });
+        let mut writer = journal.open();
+        if appends {
+            writer.append(&json!({"n": 1})).unwrap();
+        }
+        std::fs::write(&journal.path, format!("{grown}{{}}\n")).unwrap();
+        assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(next), "{grown}");
+    }
+}
+
+/// What an append says of where its records are, though a process without the lock writes at the same time.
+#[cfg(feature = "sim")]
+mod among_strangers {
+    use untorn::{
+        Rollback, Writer,
+        sim::{Fault, How, OpKind, OpMatch, SimDisk},
+    };
+
+    use super::*;
+
+    const PATH: &str = "/j/session.jsonl";
+    const BEFORE: &str = "{\"n\":0}\n";
+    const RECORD: &str = "{\"n\":1,\"_seq\":1,\"_crc\":\"24c82b73\"}\n";
+
+    fn open(rollback: Rollback) -> (SimDisk, Writer) {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, BEFORE).unwrap();
+        let mut options = Writer::options();
+        options.disk(&disk).format(Format::Sealed).durability(untorn::Durability::Os).rollback(rollback);
+        let writer = options.open(PATH).unwrap();
+        (disk, writer)
+    }
+
+    fn count(disk: &SimDisk, kind: OpKind) -> usize {
+        disk.log().iter().filter(|op| op.kind == kind).count()
+    }
+
+    /// A stranger writes right before the next write.
+    fn interfere(disk: &SimDisk, words: &'static str) {
+        disk.before(OpMatch::nth_of(OpKind::Write, count(disk, OpKind::Write)), move |disk| disk.append_raw(PATH, words).unwrap());
+    }
+
+    /// The bytes that a mark names.
+    fn line_at(disk: &SimDisk, mark: untorn::Mark) -> String {
+        let bytes = disk.read_file(PATH).unwrap();
+        String::from_utf8_lossy(&bytes[mark.start.offset as usize..mark.end.offset as usize]).into_owned()
+    }
+
+    #[test]
+    fn a_mark_names_the_record_wherever_it_has_landed() {
+        for (words, rollback) in [("{}\n", Rollback::Cut), ("{\"torn", Rollback::Cut), ("{}\n", Rollback::Fence), ("{\"torn", Rollback::Fence)] {
+            let (disk, mut writer) = open(rollback);
+            interfere(&disk, words);
+            let appended = writer.append(&json!({"n": 1})).unwrap();
+            assert_eq!(line_at(&disk, appended.mark()), RECORD, "{words} {rollback:?}");
+            // Only who never cuts leaves a first try there, on the line that the stranger had begun.
+            let begun = (BEFORE.len() + words.len()) as u64;
+            let fragment = appended.fragment().map(|range| (range.start.offset, range.end.offset));
+            let expected = (words == "{\"torn" && rollback == Rollback::Fence).then_some((begun, begun + RECORD.len() as u64));
+            assert_eq!(fragment, expected, "{words} {rollback:?}");
+        }
+    }
+
+    /// A batch whose first line landed on a stranger's half line, and which lacked only its last LF, was given out without that first record.
+    #[test]
+    fn no_part_of_a_batch_is_given_out_that_landed_behind_a_fragment_and_stopped() {
+        let mut batch = Batch::new();
+        batch.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap().add(&json!({"n": 3})).unwrap();
+        let len = {
+            let (disk, mut writer) = open(Rollback::Fence);
+            writer.append_batch(&batch).unwrap();
+            disk.read_file(PATH).unwrap().len() - BEFORE.len()
+        };
+        for short in 1..len {
+            let (disk, mut writer) = open(Rollback::Fence);
+            interfere(&disk, "{\"torn");
+            let write = count(&disk, OpKind::Write);
+            disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, write), how: How::Short(short) });
+            disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, write + 1), how: How::Errno(28) });
+            writer.append_batch(&batch).unwrap_err();
+            drop(writer);
+            let mut options = Writer::options();
+            drop(options.disk(&disk).rollback(Rollback::Fence).open(PATH).unwrap());
+            let read = untorn::Reader::options().disk(&disk).open(PATH).unwrap().records::<serde_json::Value>();
+            let numbers: Vec<_> = read.map(|record| record.unwrap().value["n"].as_u64()).collect();
+            assert_eq!(numbers, [Some(0)], "{short} of {len} bytes");
+        }
+    }
+
+    #[test]
+    fn of_a_group_that_failed_too_the_marks_name_the_records_that_are_there() {
+        let (disk, mut writer) = open(Rollback::Cut);
+        interfere(&disk, "{}\n");
+        disk.fail(Fault {
+            at: OpMatch::nth_of(OpKind::Write, count(&disk, OpKind::Write)),
+            how: How::ErrorAfter { bytes: RECORD.len() + 4, errno: 28 },
+        });
+        let mut records = Batch::new();
+        records.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap();
+        let (appended, result) = writer.append_all(&records);
+        assert_eq!((appended.len(), result.is_err()), (1, true));
+        assert_eq!(line_at(&disk, appended[0].mark()), RECORD);
+    }
+
+    /// The range that a stranger had spoilt was said to stand in front of records that are whole, and it began with them.
+    #[test]
+    fn what_is_spoilt_behind_a_record_is_not_said_to_stand_in_front_of_it() {
+        let (disk, mut writer) = open(Rollback::Cut);
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, count(&disk, OpKind::Write)), how: How::Short(RECORD.len() + 4) });
+        // The size is asked once before the write, and again behind its first piece.
+        let size = count(&disk, OpKind::Size) + 1;
+        disk.before(OpMatch::nth_of(OpKind::Size, size), |disk| disk.append_raw(PATH, "{}\n").unwrap());
+        let mut records = Batch::new();
+        records.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap();
+        let (appended, result) = writer.append_all(&records);
+        assert_eq!((appended.len(), result.unwrap_err().left()), (1, &Left::Unknown));
+        assert_eq!((line_at(&disk, appended[0].mark()), appended[0].fragment()), (RECORD.to_owned(), None));
+    }
 }

@@ -169,8 +169,10 @@ fn duplicates_are_told_whatever_lines_they_are() {
         assert!(archived.archived.is_some() && count() == all);
         fs::write(&journal.path, &bytes).unwrap();
         assert_eq!(count(), all, "as a crash before the swap leaves it");
+        let planned = untorn::plan_archive(&journal.path, Before::Last(2)).unwrap();
         let again = journal.open().archive(Before::Last(2)).unwrap();
         assert_eq!((again.duplicate_bytes, again.bytes), (archived.bytes, 0));
+        assert_eq!((planned.duplicate_bytes, planned.bytes), (archived.bytes, 0));
         assert_eq!(count(), all);
     }
 }

@@ -91,6 +91,7 @@ fn many_records_in_one_call_cost_one_write_and_one_sync() {
     result.unwrap();
     assert_eq!((appended.len(), writes(&disk), syncs(&disk) - before), (100, 1, 1));
     assert_eq!(appended[99].seq(), Some(100));
+    assert!(appended.iter().all(|one| one.records() == 1));
 }
 
 /// F11, F12: a failed sync is never tried again, says that the record is whole, and refuses what comes after.
@@ -189,6 +190,35 @@ fn reopening_tells_its_own_lines_from_others_between_theirs() {
     writer.reopen().unwrap();
 }
 
+/// Lines were written again over what another writer was at.
+#[test]
+fn reopening_writes_nothing_while_another_writer_has_the_lock() {
+    let disk = disk();
+    let mut writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, syncs(&disk)), how: How::SyncFailsAndDrops(5) });
+    writer.append(&json!({"n": 1})).unwrap_err();
+    let holder = options(&disk.as_process(2, "other"), Durability::Os).lock(Lock::Held, LockWait::Never).open(PATH).unwrap();
+    assert_eq!(writer.reopen().unwrap_err().kind(), ErrorKind::Locked);
+    assert!(disk.log().iter().all(|op| op.kind != OpKind::WriteAt));
+    drop(holder);
+    writer.reopen().unwrap();
+    assert!(disk.log().iter().any(|op| op.kind == OpKind::WriteAt));
+}
+
+/// The rest of a line that is written again in two pieces went to another place, over the line before it.
+#[test]
+fn reopening_writes_a_line_again_in_as_many_pieces_as_the_system_takes() {
+    let disk = disk();
+    let mut writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+    writer.append(&json!({"n": 1})).unwrap();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, syncs(&disk)), how: How::SyncFailsAndDrops(5) });
+    writer.append(&json!({"n": 2})).unwrap_err();
+    let before = disk.read_file(PATH);
+    disk.fail(Fault { at: OpMatch::every(OpKind::WriteAt), how: How::Short(5) });
+    writer.reopen().unwrap();
+    assert_eq!((disk.read_file(PATH), disk.durable_file(PATH)), (before.clone(), before));
+}
+
 #[test]
 fn plain_lines_carry_no_proof_so_a_plain_journal_stays_poisoned() {
     let disk = disk();
@@ -247,6 +277,38 @@ fn only_the_lf_missing_is_no_failure() {
     disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::ErrorAfter { bytes: 4, errno: 28 } });
     writer.append(&json!(1234)).unwrap();
     assert_eq!(disk.read_file(PATH).unwrap(), b"1234\n");
+}
+
+/// It is not written twice, and need not be read back where the system says that it is in its place.
+#[test]
+fn an_lf_that_was_missing_makes_the_record_whole_whatever_is_told_of_it() {
+    // The rollback reads what landed, in two calls, writes the LF, and reads again if it has to.
+    for (kind, later, how) in [(OpKind::Write, 1, How::ErrorAfter { bytes: 1, errno: 5 }), (OpKind::ReadAt, 2, How::Errno(5))] {
+        let disk = disk();
+        disk.write_file(PATH, "{}\n").unwrap();
+        let mut writer = options(&disk, Durability::Os).format(Format::Plain).open(PATH).unwrap();
+        let count = |kind| disk.log().iter().filter(|op| op.kind == kind).count();
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, count(OpKind::Write)), how: How::ErrorAfter { bytes: 4, errno: 28 } });
+        disk.fail(Fault { at: OpMatch::nth_of(kind, count(kind) + later), how });
+        writer.append(&json!(1234)).unwrap();
+        assert_eq!(disk.read_file(PATH).unwrap(), b"{}\n1234\n", "{kind:?}");
+    }
+}
+
+/// An append that wrote nothing left a blank line, in a file that could not be read.
+#[test]
+fn where_nothing_was_taken_nothing_is_fenced_off() {
+    let disk = disk();
+    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
+    writer.append(&json!({"n": 1})).unwrap();
+    let before = disk.read_file(PATH);
+    let count = |kind| disk.log().iter().filter(|op| op.kind == kind).count();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, count(OpKind::Write)), how: How::Errno(28) });
+    disk.fail(Fault { at: OpMatch::every(OpKind::ReadAt), how: How::Errno(5) });
+    assert_eq!(writer.append(&json!({"n": 2})).unwrap_err().left(), &Left::Unknown);
+    assert_eq!(disk.read_file(PATH), before);
+    disk.heal();
+    assert_eq!(writer.append(&json!({"n": 2})).unwrap().seq(), Some(2));
 }
 
 /// Of several records written at once, one that lacked only its LF was said not to be in the file, and the LF that fenced it off made it whole.

@@ -126,3 +126,17 @@ fn a_reader_reads_beside_the_holder_of_the_lock() {
         assert!(untorn::verify(&journal.path).unwrap().is_clean());
     }
 }
+
+/// A lock of a file that was replaced while it was waited for shuts nobody out.
+#[cfg(feature = "sim")]
+#[test]
+fn the_lock_is_that_of_the_file_that_the_path_names() {
+    use untorn::sim::{OpKind, OpMatch, SimDisk};
+    let disk = SimDisk::new();
+    disk.write_file("/j/a.jsonl", "{\"in\":\"old\"}\n").unwrap();
+    disk.write_file("/j/repaired", "{\"in\":\"new\"}\n").unwrap();
+    disk.before(OpMatch::nth_of(OpKind::TryLock, 0), |disk| disk.rename("/j/repaired", "/j/a.jsonl").unwrap());
+    let open = |disk: &SimDisk| Writer::options().disk(disk).lock(Lock::Held, LockWait::Never).open("/j/a.jsonl");
+    let _held = open(&disk).unwrap();
+    assert_eq!(open(&disk.as_process(2, "other")).unwrap_err().kind(), ErrorKind::Locked);
+}

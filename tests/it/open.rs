@@ -18,6 +18,7 @@ fn a_torn_fragment_is_moved_to_quarantine() {
     assert_eq!((repair.removed_bytes(), repair.reason()), (13, Some(Code::TornTail)));
     assert_eq!(repair.removed().map(|range| (range.start.offset, range.end.offset)), Some((59, 72)));
     assert!(!repair.fenced() && !repair.terminated() && !repair.left_open_batch());
+    assert_eq!(repair.quarantine(), Some(&*journal.dir().join("j.jsonl.quarantine")));
     assert_eq!(journal.text(), FIRST);
     let quarantine = journal.quarantine().expect("there is a quarantine");
     assert!(quarantine.contains(r#""offset":59,"len":13,"#), "{quarantine}");
@@ -58,6 +59,8 @@ fn opening_with_a_fence_cuts_nothing() {
                 options.rollback(Rollback::Fence);
             });
             assert!(journal.bytes().starts_with(&found), "cut at byte {cut}, {nuls} NULs");
+            let is_whole = cut == 2 * FIRST.len() - 1 && nuls == 0;
+            assert_eq!((writer.tail_repair().terminated(), writer.tail_repair().fenced()), (is_whole, !is_whole), "cut at byte {cut}, {nuls} NULs");
             assert_eq!(journal.quarantine(), None);
             let seq = writer.append(&json!({"n": 1})).unwrap().seq().unwrap();
             let text = journal.bytes();
@@ -308,6 +311,8 @@ fn one_opening_takes_every_open_batch_at_the_end() {
         // All of them, with blank lines and a torn record too.
         (format!("{one}{two}"), "", 2),
         (format!("{one}\n{two}\r\n{three}{{\"torn"), "", 2),
+        // A line of one that lacks its LF gets none before it is taken.
+        (format!("{one}{}", two.trim_end()), "", 2),
         // What a stranger wrote is no part of one: the batch in front of it stays, and keeps its numbers.
         (format!("{one}{{}}\n{two}{three}"), "{one}{}\n", 5),
         // A damaged line may be the first of the batch behind it.
@@ -317,13 +322,41 @@ fn one_opening_takes_every_open_batch_at_the_end() {
         let journal = TestJournal::with_bytes(format!("{first}{behind}"));
         let mut writer = journal.open();
         assert_eq!(writer.tail_repair().reason(), Some(Code::OpenBatch), "{behind}");
-        assert_eq!(writer.tail_repair().left_open_batch(), !left.is_empty(), "{behind}");
+        assert_eq!((writer.tail_repair().left_open_batch(), writer.tail_repair().terminated()), (!left.is_empty(), false), "{behind}");
         assert_eq!(journal.text(), format!("{first}{left}"), "{behind}");
         assert_eq!(journal.open().tail_repair().removed_bytes(), 0, "a second opening has nothing to do: {behind}");
         assert_eq!(writer.append(&json!({})).unwrap().seq(), Some(next), "{behind}");
         drop(writer);
         let undone = untorn::undo_repair(&journal.path);
         assert!(undone.is_ok(), "{behind}: {undone:?}");
+    }
+}
+
+/// As far back as a line may be long, and no further: a batch is no longer than that.
+#[test]
+fn an_open_batch_behind_which_no_more_than_a_line_fits_is_taken() {
+    let (first, batch, max) = (line(1, 0), line(2, 1), 200);
+    for blank in [max - 1, max, max + 1] {
+        let before = format!("{first}{batch}{}", "\n".repeat(blank));
+        let journal = TestJournal::with_bytes(&before);
+        let writer = journal.open_with(|options| _ = options.line_bytes_max(max as u64));
+        assert!(!writer.tail_repair().left_open_batch(), "{blank} blank lines");
+        assert_eq!(journal.text(), if blank > max { before } else { first.clone() }, "{blank} blank lines");
+    }
+}
+
+/// Its first lines were left without the others, and with them the numbers of those.
+#[test]
+fn an_open_batch_that_was_not_seen_whole_is_not_cut_into() {
+    let first = line(1, 0);
+    let (one, two) = ([line(2, 3), line(3, 2), line(4, 1)].concat(), [line(6, 3), line(7, 2), line(8, 1)].concat());
+    // Its first line stands further up than a line may be long, in front of what a stranger wrote.
+    let mixed = [line(2, 2), "{}\n".repeat(60), line(3, 1)].concat();
+    for (before, max, left) in [(&mixed, 200, &mixed), (&[&*one, &*two].concat(), two.len() + line(4, 1).len(), &one)] {
+        let journal = TestJournal::with_bytes(format!("{first}{before}"));
+        let writer = journal.open_with(|options| _ = options.line_bytes_max(max as u64));
+        assert!(writer.tail_repair().left_open_batch(), "{before}");
+        assert_eq!(journal.text(), format!("{first}{left}"), "{before}");
     }
 }
 
@@ -351,4 +384,71 @@ fn what_is_taken_off_behind_an_open_batch_is_told() {
     assert!(repair.terminated());
     assert_eq!(repair.removed_bytes(), 2);
     assert_eq!(journal.text(), format!("{OPEN_BATCH}{{\"by\":\"another\"}}\n"));
+}
+
+#[test]
+fn a_tail_repair_is_told_in_words() {
+    let torn = format!("{FIRST}{{\"torn");
+    let (fenced, terminated) = ("a torn tail was left where it is and ended with an LF", "the last record was whole and got its LF");
+    let open_batch = "a batch without its end was left where it is";
+    for (bytes, rollback, told) in [
+        (FIRST, Rollback::Cut, "the tail is clean"),
+        (&torn, Rollback::Cut, "6 bytes from byte 59 on moved to quarantine (torn-tail)"),
+        (&torn, Rollback::Fence, fenced),
+        (FIRST.trim_end(), Rollback::Cut, terminated),
+        (OPEN_BATCH, Rollback::Cut, open_batch),
+        (&format!("{OPEN_BATCH}{{}}\r "), Rollback::Cut, &format!("2 bytes from byte 88 on moved to quarantine (blank); {terminated}; {open_batch}")),
+    ] {
+        let journal = TestJournal::with_bytes(bytes);
+        let writer = journal.open_with(|options| _ = options.rollback(rollback));
+        assert_eq!(writer.tail_repair().to_string(), told, "{bytes}");
+    }
+}
+
+/// Damage that is told of in the wrong segment, or at the wrong byte, is not found.
+#[test]
+fn damage_in_the_window_is_told_with_its_segment_and_offset() {
+    let journal = TestJournal::missing();
+    let mut writer = journal.open();
+    writer.append(&json!({})).unwrap();
+    writer.rotate().unwrap();
+    drop(writer);
+    journal.append_as_stranger("{}\noops\n");
+    let writer = journal.open();
+    let places = writer.tail_repair().damage().places();
+    let told: Vec<_> = places.iter().map(|place| (place.position, place.len, place.code)).collect();
+    assert_eq!(told, [(untorn::Position { segment: 2, offset: 3 }, 5, Code::NotJson)]);
+}
+
+/// What a stranger appended without seals turned a sealed journal into a plain one, as soon as there was more of it than is looked at.
+#[test]
+fn a_journal_has_the_form_of_its_first_record_however_much_stands_behind_it() {
+    for (first, next) in [(FIRST, Some(43)), ("{\"n\":1}\n", None)] {
+        let journal = TestJournal::with_bytes(format!("{first}{}", "{\"by\":\"a stranger\"}\n".repeat(100)));
+        let mut writer = journal.open_with(|options| _ = options.window_bytes(100));
+        assert_eq!(writer.append(&json!({})).unwrap().seq(), next, "{first}");
+    }
+}
+
+/// That it must exist is about opening.
+#[test]
+fn a_journal_that_vanishes_is_gone_on_with_by_who_opened_only_an_existing_one() {
+    let journal = TestJournal::with_bytes(FIRST);
+    let mut writer = journal.open_with(|options| _ = options.existing_only());
+    std::fs::remove_file(&journal.path).unwrap();
+    writer.append(&json!({"n": 1})).unwrap();
+    assert!(journal.text().starts_with("{\"n\":1,"));
+}
+
+/// The directory of a journal with a record is synced only for what an interrupted repair may have left.
+#[cfg(feature = "sim")]
+#[test]
+fn a_directory_that_cannot_be_synced_keeps_nobody_from_a_journal_that_is_there() {
+    use untorn::sim::{Fault, How, OpKind, OpMatch, SimDisk};
+    let disk = SimDisk::new();
+    disk.write_file("/j/a.jsonl", FIRST).unwrap();
+    disk.fail(Fault { at: OpMatch::every(OpKind::SyncDir), how: How::Errno(5) });
+    Writer::options().disk(&disk).open("/j/a.jsonl").unwrap().append(&json!({})).unwrap();
+    disk.link("/j/a.jsonl", "/j/second").unwrap();
+    assert_eq!(Writer::options().disk(&disk).open("/j/a.jsonl").unwrap_err().raw_os_error(), Some(5));
 }

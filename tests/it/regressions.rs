@@ -127,6 +127,35 @@ fn a_tail_that_counts_as_torn_never_becomes_a_record() {
     assert_eq!(numbers(&disk), [0]);
 }
 
+/// A record was acknowledged though it stood on a stranger's fragment, which had arrived while the tail of the file was repaired. P1.
+#[test]
+fn what_arrives_while_the_tail_is_repaired_is_looked_at_before_the_next_append() {
+    for tail in ["{\"torn", "{\"n\":1}", "{\"n\":1}\0\0", "{\"n\":1,\"_seq\":2,\"_more\":1,\"_crc\":\"00000000\"}"] {
+        for stays_open in [false, true] {
+            let prepare = || {
+                let disk = SimDisk::new();
+                disk.write_file(PATH, format!("{FIRST}{tail}")).unwrap();
+                let stranger = stays_open.then(|| disk.as_process(7, "stranger").open_raw(PATH).unwrap());
+                (disk, stranger)
+            };
+            let open = |disk: &SimDisk| options(disk, Durability::Os).open(PATH).unwrap();
+            let ops = {
+                let (disk, _stranger) = prepare();
+                drop(open(&disk));
+                disk.ops()
+            };
+            for index in 0..ops {
+                let (disk, _stranger) = prepare();
+                disk.before(OpMatch::nth(index), |disk| disk.append_raw(PATH, "{\"by\":\"a str").unwrap());
+                let seq = open(&disk).append(&json!({"n": "ours"})).unwrap().seq().unwrap();
+                let text = String::from_utf8(disk.read_file(PATH).unwrap()).unwrap();
+                let ours = format!("{{\"n\":\"ours\",\"_seq\":{seq},");
+                assert!(text.lines().any(|line| line.starts_with(&ours)), "a stranger before {}: {text}", disk.log()[index]);
+            }
+        }
+    }
+}
+
 /// One writer gave a number twice, because the file had been deleted, or cut and grown again.
 #[test]
 fn a_number_is_given_once_whatever_becomes_of_the_file() {

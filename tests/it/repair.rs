@@ -217,6 +217,16 @@ fn damage_at_the_end_is_cut_in_place() {
     assert_eq!(journal.text(), "{\"id\":1}\n");
 }
 
+/// A cut, be it to the length that the file has, takes what others append at that moment.
+#[test]
+fn a_repair_that_only_adds_an_lf_cuts_nothing() {
+    let disk = SimDisk::new();
+    disk.write_file("/j.jsonl", "{\"id\":1}\n{\"id\":2}").unwrap();
+    RepairOptions::new().disk(&disk).plan("/j.jsonl").unwrap().apply().unwrap();
+    assert_eq!(disk.read_file("/j.jsonl").unwrap(), b"{\"id\":1}\n{\"id\":2}\n");
+    assert!(disk.log().iter().all(|op| op.kind != OpKind::Cut));
+}
+
 #[test]
 fn options_say_what_stays() {
     let before = "{\"id\":1}\n{\"id\":2}{\"id\":3}\n{\"id\":4}";

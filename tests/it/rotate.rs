@@ -110,6 +110,34 @@ fn a_segment_is_rotated_when_its_first_record_is_old() {
     assert_eq!(values(&journal), (1..=9).collect::<Vec<_>>());
 }
 
+/// Neither the time in which the file was empty counts, nor that of an append that was refused; but that before the writer came does.
+///
+/// Where the machine was slower than the age, that two appends came quickly says nothing, and it is tried anew.
+#[test]
+fn a_segment_is_as_old_as_its_first_record() {
+    let age = Duration::from_millis(100);
+    for _ in 0..20 {
+        let open = |journal: &TestJournal| journal.open_with(|options| _ = options.rotate_after(age).line_bytes_max(100));
+        let [empty, begun, left] = [(); 3].map(|()| TestJournal::missing());
+        let (mut after_refusal, mut at_work) = (open(&empty), open(&begun));
+        after_refusal.append(&"x".repeat(100)).unwrap_err();
+        append(&mut at_work, [1]);
+        append(&mut open(&left), [1]);
+        std::thread::sleep(age);
+        let now = std::time::Instant::now();
+        let marks = append(&mut after_refusal, [1, 2]);
+        let is_quick = now.elapsed() < age;
+        assert_eq!(append(&mut at_work, [2])[0].start.segment, 2);
+        // Not every file system tells when a file was created.
+        let is_told = left.path.metadata().unwrap().created().is_ok();
+        assert_eq!(append(&mut open(&left), [2])[0].start.segment, if is_told { 2 } else { 1 });
+        if is_quick {
+            assert!(marks.iter().all(|mark| mark.start.segment == 1));
+            return;
+        }
+    }
+}
+
 #[test]
 fn other_writers_go_on_in_the_new_file() {
     let journal = TestJournal::missing();
