@@ -159,7 +159,18 @@ fn healthy_lines_stay(before: &[u8], kept: &Kept, line_bytes_max: usize) {
 /// Whether a line without its LF is healthy, told without the library. Of one that only looks as if it were sealed, nothing is said.
 fn is_healthy(line: &[u8]) -> bool {
     let is_like_sealed = line.windows(4).any(|bytes| matches!(bytes, b"_seq" | b"_crc"));
-    if is_like_sealed { is_sealed(line) } else { is_json_or_blank(line) }
+    is_json_or_blank(line) && (!is_like_sealed || (is_sealed(line) && has_numbers(line)))
+}
+
+/// Whether what stands between `_seq` and `_crc` is what this version writes there.
+fn has_numbers(line: &[u8]) -> bool {
+    let number = |text: &str| text.parse::<i64>().is_ok_and(|number| number > 0 && number.to_string() == text);
+    let Ok(text) = str::from_utf8(line) else { return false };
+    let numbers = text.rsplit_once("\"_seq\":").and_then(|(_, rest)| rest.split_once(",\"_crc\":\""));
+    numbers.is_some_and(|(numbers, _)| match numbers.split_once(",\"_more\":") {
+        Some((seq, more)) => number(seq) && number(more),
+        None => number(numbers),
+    })
 }
 
 /// Whether a line may be in a repaired file.
