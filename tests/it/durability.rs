@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use untorn::{
-    Batch, Durability, ErrorKind, Format, Left, Lock, LockWait, Options, Rollback, Writer,
+    Appended, Batch, Durability, ErrorKind, Format, Left, Lock, LockWait, Options, Rollback, Writer,
     sim::{Fault, How, OpKind, OpMatch, SimDisk},
 };
 
@@ -327,9 +327,8 @@ fn of_several_records_one_that_lacks_only_its_lf_is_there() {
     }
 }
 
-/// P2: of a group that failed, the records that are whole in the file are made durable by the next sync, and numbers go on behind them.
-#[test]
-fn what_a_failed_group_left_whole_is_made_durable() {
+/// A group of two records failed in the middle of the second one.
+fn group_of_which_one_is_whole() -> (SimDisk, Writer, Vec<Appended>) {
     let disk = disk();
     let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
     let mut records = Batch::new();
@@ -339,6 +338,13 @@ fn what_a_failed_group_left_whole_is_made_durable() {
     disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 1), how: How::Errno(5) });
     let (appended, result) = writer.append_all(&records);
     assert_eq!((appended.len(), result.unwrap_err().left()), (1, &Left::Nothing));
+    (disk, writer, appended)
+}
+
+/// P2: of a group that failed, the records that are whole in the file are made durable by the next sync, and numbers go on behind them.
+#[test]
+fn what_a_failed_group_left_whole_is_made_durable() {
+    let (disk, mut writer, appended) = group_of_which_one_is_whole();
     let through = writer.sync().unwrap();
     assert_eq!((durable_records(&disk), disk.durable_file(PATH)), (1, disk.read_file(PATH)));
     assert_eq!(through.offset, appended[0].len(), "the watermark is behind the record that is there");
@@ -347,14 +353,7 @@ fn what_a_failed_group_left_whole_is_made_durable() {
 
 #[test]
 fn closing_makes_durable_what_a_failed_group_left_whole() {
-    let disk = disk();
-    let mut writer = options(&disk, Durability::Os).open(PATH).unwrap();
-    let mut records = Batch::new();
-    records.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap();
-    let bytes = "{\"n\":1,\"_seq\":1,\"_crc\":\"24c82b73\"}\n{\"n\"".len();
-    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::Short(bytes) });
-    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 1), how: How::Errno(5) });
-    assert_eq!(writer.append_all(&records).0.len(), 1);
+    let (disk, writer, _) = group_of_which_one_is_whole();
     writer.close().unwrap();
     assert_eq!(durable_records(&disk), 1);
 }
