@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::support::{Place, Ran, append, run, signal, untorn};
@@ -32,7 +32,13 @@ fn read(path: &Path) -> String {
 
 /// Waits until a file holds something.
 fn wait_for(path: &Path, what: &str) {
-    while !read(path).contains(what) {
+    wait_until(|| read(path).contains(what), what);
+}
+
+fn wait_until(is_so: impl Fn() -> bool, what: &str) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "still waiting for {what:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -193,6 +199,28 @@ fn a_signal_finishes_the_batch_at_hand() {
         assert_eq!(ran(&place, &["--once"], "cat > rest").code, Some(0));
         assert_eq!(read(&place.join("rest")), "{\"n\":2}\n");
     }
+}
+
+/// A second ^C ended `consume` alone, and the command went on without it, beside the one that the next start ran.
+#[test]
+fn a_second_interrupt_ends_the_command_and_what_it_started() {
+    let place = Place::new();
+    append(&place.path(), numbers(1).as_bytes());
+    let script = "cat > got; (while :; do sleep 0.01; done) & echo $$ $! > started; wait";
+    let mut child = consume(&place, &[], script).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&place.join("started"), "\n");
+    signal(&child, "INT");
+    // Once that is said, the next one is the second.
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    said.read_line(&mut String::new()).unwrap();
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    for pid in read(&place.join("started")).split_whitespace() {
+        // A process that has ended and that nobody has waited for has no arguments any more.
+        wait_until(|| read(Path::new(&format!("/proc/{pid}/cmdline"))).is_empty(), "its end");
+    }
+    assert_eq!(ran(&place, &["--once"], "cat > rest").code, Some(0));
+    assert_eq!(read(&place.join("rest")), numbers(1), "it was not acknowledged");
 }
 
 /// The end to end promise: appended while both the command and `consume` are killed again and again, across a rotation, every record arrives at

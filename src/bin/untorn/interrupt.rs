@@ -26,9 +26,9 @@ pub(crate) fn end_after(tell: impl FnOnce() + Send + 'static) {
     on_interrupt(GRACE, tell);
 }
 
-/// Calls `stop` on ^C and on SIGTERM, and lets the command finish the batch at hand, an [`unbroken`] step; a second ^C ends it at once. Gives
-/// what [`was_interrupted`] looks at.
-pub(crate) fn finish_first(stop: impl FnOnce() + Send + 'static) -> Arc<AtomicBool> {
+/// Calls `stop` on ^C and on SIGTERM, and lets the command finish the batch at hand, an [`unbroken`] step; a second ^C calls `break_off` and ends
+/// the process at once. Gives what [`was_interrupted`] looks at.
+pub(crate) fn finish_first(stop: impl FnOnce() + Send + 'static, break_off: impl Fn() + Send + 'static) -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return interrupted };
     let seen = Arc::clone(&interrupted);
@@ -39,6 +39,7 @@ pub(crate) fn finish_first(stop: impl FnOnce() + Send + 'static) -> Arc<AtomicBo
         drop(request("batch"));
         for signal in signals.forever() {
             if signal == SIGINT {
+                break_off();
                 end();
             }
         }

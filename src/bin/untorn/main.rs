@@ -4,6 +4,7 @@
 //! and [`picture`]; how it ends is in [`exit`].
 
 mod args;
+mod child;
 mod cmd;
 mod compressed;
 mod exit;

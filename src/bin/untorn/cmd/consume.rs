@@ -2,15 +2,13 @@
 //!
 //! A batch that fails is given again as it was, so the command sees each record at least once, and a batch that is repeated has the same records. Until
 //! it is due again the other sources are served, and of its own no more is read than makes a batch, so that what waits is bounded. A signal ends it
-//! behind the batch at hand, which the command finishes undisturbed: it runs in a process group of its own.
+//! behind the batch at hand, which the command finishes undisturbed; a second ^C ends both.
 
 use std::{
     collections::{HashMap, VecDeque},
     ffi::OsString,
-    io::Write,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -19,6 +17,7 @@ use untorn::{Consumer, Delivery, FollowEvent, Payload, Record, Source, Stopper, 
 
 use crate::{
     args,
+    child::Running,
     exit::{Exit, Stop, help},
     finding::Head,
     interrupt,
@@ -111,9 +110,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Stop> {
     }
     let mut consumer = options.open()?;
     let stopper = consumer.stopper();
-    let ended = interrupt::finish_first(move || stopper.stop());
+    let running = Running::default();
+    let at_work = running.clone();
+    let ended = interrupt::finish_first(move || stopper.stop(), move || at_work.terminate());
     let mut feed = Feed {
         args,
+        running,
         stopper: consumer.stopper(),
         batches: HashMap::new(),
         due: VecDeque::new(),
@@ -164,6 +166,7 @@ struct Failed {
 
 struct Feed<'a> {
     args: &'a Args,
+    running: Running,
     stopper: Stopper,
     batches: HashMap<Source, Batch>,
     /// When they are due, the first one first; each of them is there once.
@@ -311,29 +314,24 @@ impl Feed<'_> {
     }
 
     /// Runs the command once; why it failed, if it did.
-    fn run(&self, source: &Source, records: &[(Record<Payload>, Ticket)], first: Option<u64>, last: Option<u64>) -> std::io::Result<Option<String>> {
+    fn run<'r>(
+        &self,
+        source: &Source,
+        records: &'r [(Record<Payload>, Ticket)],
+        first: Option<u64>,
+        last: Option<u64>,
+    ) -> std::io::Result<Option<String>> {
         let [program, arguments @ ..] = &self.args.command[..] else { return Ok(None) };
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).process_group(0).env("UNTORN_PATH", source.path());
+        command.args(arguments).env("UNTORN_PATH", source.path());
         for (name, seq) in [("UNTORN_FIRST_SEQ", first), ("UNTORN_LAST_SEQ", last)] {
             match seq {
                 Some(seq) => command.env(name, seq.to_string()),
                 None => command.env_remove(name),
             };
         }
-        let mut child = command.spawn()?;
-        if let Some(stdin) = child.stdin.take() {
-            let mut stdin = std::io::BufWriter::new(stdin);
-            for (record, _) in records {
-                let line = if self.args.sealed { record.value.line() } else { record.value.as_bytes().into() };
-                // A command may end without reading all of it; its exit status says whether that was right.
-                if stdin.write_all(&line).and_then(|()| stdin.write_all(b"\n")).is_err() {
-                    break;
-                }
-            }
-            let _ = stdin.flush();
-        }
-        let status = child.wait()?;
+        let given = |record: &'r Record<Payload>| if self.args.sealed { record.value.line() } else { record.value.as_bytes().into() };
+        let status = self.running.run(&mut command, records.iter().map(|(record, _)| given(record)))?;
         Ok((!status.success()).then(|| format!("failed with {status}")))
     }
 
