@@ -215,7 +215,7 @@ impl Store {
     }
 
     /// Of the state saved last, or found; 0 if there is none.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "sim"))]
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

@@ -2,7 +2,6 @@
 
 use std::{fs, path::PathBuf};
 
-use serde_json::json;
 use untorn::{Batch, Before, Durability, ErrorKind, Lock, LockWait, Mark, Position, Reader, Start, Writer};
 
 use crate::support::{Log, TestJournal, sealed_payloads};
@@ -353,7 +352,7 @@ async fn tasks_archive_and_prune_through_the_same_queue() {
     let journal = TestJournal::missing();
     let writer = journal.open().into_async();
     for n in 1..=6_u64 {
-        writer.append(&json!(n)).await.unwrap();
+        writer.append(&n).await.unwrap();
         if n % 2 == 0 {
             writer.archive(Before::Seq(n)).await.unwrap();
         }
@@ -373,7 +372,7 @@ mod sim {
     fn filled(disk: &SimDisk) -> Writer {
         let mut options = Writer::options();
         let mut writer = options.durability(Durability::Os).disk(disk).open("j.jsonl").unwrap();
-        (1..=200).for_each(|n| _ = writer.append(&json!({"n": n, "text": "x".repeat(200)})).unwrap());
+        (1..=200).for_each(|n| _ = writer.append(&serde_json::json!({"n": n, "text": "x".repeat(200)})).unwrap());
         writer
     }
 

@@ -38,6 +38,7 @@ mod prune;
 mod reader;
 #[cfg(feature = "sim")]
 mod regressions;
+#[cfg(feature = "sim")]
 mod repair;
 mod rotate;
 mod scopes;
@@ -45,5 +46,6 @@ mod scopes;
 mod snapshot;
 mod support;
 mod undo;
+#[cfg(feature = "sim")]
 mod verify;
 mod workflow_loop;

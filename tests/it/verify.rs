@@ -513,7 +513,6 @@ fn progress_reaches_the_whole_journal() {
 }
 
 /// S2-15: a failure of the system says on which file and at which byte, whichever read it was.
-#[cfg(feature = "sim")]
 #[test]
 fn a_read_that_fails_is_told_with_its_file_and_its_byte() {
     use untorn::sim::{Fault, How, OpKind, OpMatch, Outcome, SimDisk};
