@@ -48,6 +48,7 @@ pub(super) fn apply(plan: &RepairPlan) -> Result<Repaired> {
     match how {
         RepairMethod::InPlace => {
             let id = tail::take_off(&active, &quarantine, &plan.edits, size)?;
+            let id = id.ok_or_else(|| changed(plan, "something was appended while its torn end was kept; plan again"))?;
             finish(plan, &active, Repaired { repair: Some(id), quarantine: Some(quarantine), ..repaired })
         }
         RepairMethod::Rewrite => rewrite(plan, active, size, &quarantine, repaired),

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use base64::Engine as _;
 use untorn::{
-    ErrorKind, RepairOptions, Undone,
+    ErrorKind, RepairOptions, Undone, Writer,
     sim::{Bounds, Fault, How, OpKind, OpMatch, SimDisk, Tear},
 };
 
@@ -219,5 +219,30 @@ fn bytes_that_arrive_during_a_forced_swap_are_kept() {
         let quarantined = kept(&disk).contains_key(&(after.len() as u64, late.as_bytes().to_vec()));
         assert_eq!(quarantined, !in_journal);
         assert!(disk.read_file(Path::new(&repaired.backup.unwrap())).unwrap().ends_with(late.as_bytes()));
+    }
+}
+
+/// What a process without the lock appended while a torn end was moved to quarantine was cut off with that.
+#[test]
+fn what_a_stranger_appends_before_any_call_is_kept() {
+    let open = |disk: &SimDisk| Writer::options().disk(disk).open(JOURNAL).map(drop);
+    for (before, _) in FILES {
+        appended_before_any_call(&damaged(before), |disk| repair(disk).map(drop));
+        appended_before_any_call(&damaged(before), open);
+    }
+}
+
+fn appended_before_any_call(disk: &SimDisk, change: impl Fn(&SimDisk) -> untorn::Result<()>) {
+    for index in 0..crashes::ops_of(disk, |disk| change(disk).unwrap()) {
+        for words in ["{\"late\":1}\n", "{\"late\":"] {
+            let disk = disk.kill();
+            disk.before(OpMatch::nth(index), move |disk| disk.append_raw(JOURNAL, words).unwrap());
+            let result = change(&disk);
+            assert!(result.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Changed), "{result:?}");
+            let has_them = |bytes: &[u8]| bytes.windows(words.len()).any(|bytes| bytes == words.as_bytes());
+            let are_there = has_them(&disk.read_file(JOURNAL).unwrap()) || kept(&disk).keys().any(|(_, bytes)| has_them(bytes));
+            // No system call cuts "only if the size is still n".
+            assert!(are_there || disk.log()[index].kind == OpKind::Cut, "{words} before {} is gone", disk.log()[index]);
+        }
     }
 }
