@@ -5,7 +5,8 @@
 //! again goes one repair further back.
 //!
 //! If nothing was appended since, the original takes the journal's place by the rules of [`swap`], and a crash leaves one of the two,
-//! whole. Else it becomes a file of its own, and the journal stays as it is. The quarantine is only read.
+//! whole. Else it becomes a file of its own, and the journal stays as it is. The quarantine is only read, unless a stranger wrote into the journal
+//! meanwhile.
 
 use std::{
     io,
@@ -21,7 +22,7 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, QUARANTINE_END_BYTES, name},
     quarantine::{KeptRepair, Known, Repairs},
-    repair::{RepairOptions, refuse_strangers},
+    repair::{RepairOptions, refuse_strangers, take_over},
     swap::{self, Successor},
     sys::File,
 };
@@ -58,8 +59,11 @@ pub enum Undone {
     Restored {
         /// The id of the repair.
         repair: String,
-        /// The length of the file now.
+        /// The length of the file now, without late bytes.
         len: u64,
+        /// Bytes that a stranger wrote into the replaced file meanwhile; they stand behind the original, or in quarantine if they are no whole
+        /// records.
+        late_bytes: u64,
     },
     /// The journal has gone on since the repair and stays as it is; what it was before is in a file of its own.
     #[non_exhaustive]
@@ -79,6 +83,9 @@ impl RepairOptions {
     /// If nothing was appended since, the journal becomes what it was, byte for byte. Else the original is written beside it, with `.original-` and
     /// the repair's id behind the journal's name.
     ///
+    /// No backup is kept: what a process that does not take the lock writes into the replaced file later than that is nowhere. See
+    /// [`force`](RepairOptions::force).
+    ///
     /// # Durability
     ///
     /// When this returns, what it tells of is durable. A crash leaves the repaired journal or the original one, whole. The quarantine stays as it is,
@@ -87,7 +94,8 @@ impl RepairOptions {
     /// # Errors
     ///
     /// [`Corrupt`](ErrorKind::Corrupt) if the quarantine is damaged where it is needed; those of [`RepairPlan::apply`](crate::RepairPlan::apply). The
-    /// journal is as it was after any of them but [`DurabilityUnknown`](ErrorKind::DurabilityUnknown).
+    /// journal is as it was after any of them but [`DurabilityUnknown`](ErrorKind::DurabilityUnknown), and a failure to keep what a stranger wrote
+    /// meanwhile.
     pub fn undo(&self, path: impl AsRef<Path>) -> Result<Undone> {
         let active = Active::lock_existing(Attempt::UndoRepair, &self.disk, path.as_ref(), self.wait)?;
         let journal = active.place.path.clone();
@@ -109,9 +117,11 @@ impl RepairOptions {
         refuse_strangers(Attempt::UndoRepair, &active, self.is_forced)?;
         let successor = Successor::create(Attempt::UndoRepair, active)?;
         quarantine.rebuild(&repair, &successor.old().file, successor.new_file())?;
-        successor.install(None)?;
+        let installed = successor.install(None)?;
+        // Crash here: what a stranger wrote into the replaced file meanwhile is lost with it.
+        let late_bytes = take_over(Attempt::UndoRepair, self, &installed, size)?;
         tracing::warn!(path = %journal.display(), %id, "took back a repair");
-        Ok(Undone::Restored { repair: id, len })
+        Ok(Undone::Restored { repair: id, len, late_bytes })
     }
 
     fn write_beside(&self, place: &Place, repair: &KeptRepair, mode: u32, fill: impl Fn(&File) -> Result<()>) -> Result<PathBuf> {

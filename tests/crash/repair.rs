@@ -222,13 +222,18 @@ fn bytes_that_arrive_during_a_forced_swap_are_kept() {
     }
 }
 
-/// What a process without the lock appended while a torn end was moved to quarantine was cut off with that.
+/// What a process without the lock appended while a repair was taken back went away with the replaced file, and what it appended while a torn end was
+/// moved to quarantine was cut off with that.
 #[test]
 fn what_a_stranger_appends_before_any_call_is_kept() {
     let open = |disk: &SimDisk| Writer::options().disk(disk).open(JOURNAL).map(drop);
+    let undo = |disk: &SimDisk| options(disk).undo(JOURNAL).map(drop);
     for (before, _) in FILES {
         appended_before_any_call(&damaged(before), |disk| repair(disk).map(drop));
         appended_before_any_call(&damaged(before), open);
+        let repaired = damaged(before);
+        repair(&repaired).unwrap();
+        appended_before_any_call(&repaired, undo);
     }
 }
 
@@ -244,5 +249,19 @@ fn appended_before_any_call(disk: &SimDisk, change: impl Fn(&SimDisk) -> untorn:
             // No system call cuts "only if the size is still n".
             assert!(are_there || disk.log()[index].kind == OpKind::Cut, "{words} before {} is gone", disk.log()[index]);
         }
+    }
+}
+
+/// What a stranger appended to a journal that is torn again when its repair is taken back gets a line of its own.
+#[test]
+fn an_original_is_not_glued_to_what_arrived_meanwhile() {
+    for (before, after) in FILES {
+        let disk = damaged(before);
+        repair(&disk).unwrap();
+        let disk = disk.kill();
+        disk.before(OpMatch::nth_of(OpKind::Rename, 0), |disk| disk.append_raw(JOURNAL, "{\"late\":1}\n").unwrap());
+        let Undone::Restored { late_bytes, .. } = options(&disk).undo(JOURNAL).unwrap() else { panic!("it was {after} when it was looked at") };
+        assert_eq!(late_bytes, 11);
+        assert_eq!(String::from_utf8(disk.read_file(JOURNAL).unwrap()).unwrap(), format!("{before}\n{{\"late\":1}}\n"));
     }
 }
