@@ -265,3 +265,50 @@ fn an_original_is_not_glued_to_what_arrived_meanwhile() {
         assert_eq!(String::from_utf8(disk.read_file(JOURNAL).unwrap()).unwrap(), format!("{before}\n{{\"late\":1}}\n"));
     }
 }
+
+/// A quarantine that had lost all that was cut off was told as one that names no repair; one bit of the offset of an added LF gave a file that never
+/// was; and an offset that no file has ended in a panic.
+#[test]
+fn an_altered_quarantine_gives_the_original_or_is_refused() {
+    for (before, after) in FILES {
+        let disk = damaged(before);
+        repair(&disk).unwrap();
+        let quarantine = disk.read_file(QUARANTINE).unwrap();
+        let name = quarantine.split_inclusive(|byte| *byte == b'\n').next().unwrap();
+        for altered in alterations(&quarantine) {
+            let disk = disk.kill();
+            disk.write_file(QUARANTINE, altered.clone()).unwrap();
+            let undone = options(&disk).undo(JOURNAL);
+            let now = disk.read_file(JOURNAL).unwrap();
+            let is_right = match &undone {
+                Ok(Undone::Restored { .. }) => now == before.as_bytes(),
+                // What the line that names the repair says proves all the others.
+                Ok(Undone::Nothing) => !altered.starts_with(name) && now == after.as_bytes(),
+                Ok(_) => false,
+                Err(error) => error.kind() == ErrorKind::Corrupt && now == after.as_bytes(),
+            };
+            assert!(is_right, "{undone:?} with {}", altered.escape_ascii());
+        }
+    }
+}
+
+/// Each bit flipped, each number as large as can be, each line missing or doubled, and the end missing from each byte on.
+fn alterations(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for at in 0..bytes.len() {
+        all.push(bytes[..at].to_vec());
+        all.extend((0..8).map(|bit| {
+            let mut flipped = bytes.to_vec();
+            flipped[at] ^= 1 << bit;
+            flipped
+        }));
+        let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        all.push([&bytes[..at], b"18446744073709551615", &bytes[at + digits..]].concat());
+    }
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    for at in 0..lines.len() {
+        all.push([lines[..at].concat(), lines[at + 1..].concat()].concat());
+        all.push([lines[..=at].concat(), lines[at..].concat()].concat());
+    }
+    all
+}

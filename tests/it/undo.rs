@@ -124,6 +124,19 @@ fn the_same_cut_in_other_pieces_is_another_repair() {
     }
 }
 
+/// A repair was not found, nor what it took out, where the file was as long as another one that an earlier repair had added an LF to.
+#[test]
+fn a_length_alone_does_not_tell_which_repair_is_in_force() {
+    let journal = TestJournal::with_bytes("{\"id\":1}");
+    repair(&journal);
+    let other = "x\n{\"i\":2}\n";
+    fs::write(&journal.path, other).unwrap();
+    repair(&journal);
+    assert_eq!(journal.text(), "{\"i\":2}\n");
+    assert!(restored(&undo_repair(&journal.path).unwrap()));
+    assert_eq!(journal.text(), other);
+}
+
 #[test]
 fn a_stranger_stops_an_undo_unless_forced() {
     let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\n");
