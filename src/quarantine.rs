@@ -92,7 +92,7 @@ impl Kept {
 
 /// Makes the ranges of `source` that the plan removes durable beside it, and returns the id of the repair.
 pub(crate) fn keep(disk: &Disk, path: &Path, mode: u32, source: &File, plan: &Plan<'_>) -> Result<String> {
-    let mut quarantine = Quarantine::open(disk, path, mode)?;
+    let mut quarantine = Quarantine::open(disk, path, mode, source)?;
     let last = Repairs::new(&quarantine.file, path, quarantine.end).next().transpose()?;
     let is_same = |last: &KeptRepair| last.is_of(plan, source).map_err(|error| error.on(path));
     let (id, present) = match last {
@@ -330,11 +330,18 @@ struct Quarantine<'a> {
 const UNWRITTEN_BYTES: usize = 1 << 20;
 
 impl Quarantine<'_> {
-    fn open<'a>(disk: &'a Disk, path: &Path, mode: u32) -> Result<Quarantine<'a>> {
+    fn open<'a>(disk: &'a Disk, path: &Path, mode: u32, journal: &File) -> Result<Quarantine<'a>> {
         let failed = |error| Error::io(Attempt::Quarantine, path, error);
         let file = match disk.open_append(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => disk.create_append(path, mode).map_err(failed)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let file = disk.create_append(path, mode).map_err(failed)?;
+                // Else what one user's repair creates may be closed to the journal's own writers, and without it they open no journal with a torn end.
+                if let Err(error) = file.own_like(journal) {
+                    tracing::debug!(path = %path.display(), %error, "the quarantine could not get the journal's owner and mode");
+                }
+                file
+            }
             Err(error) => return Err(failed(error)),
         };
         if file.kind().map_err(failed)? != FileKind::Regular {
