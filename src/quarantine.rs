@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     append::{self, Lines},
-    edits::{self, Edits, Removed, Trace},
+    edits::{Edits, Removed, Trace},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, LINE_BYTES_MAX_DEFAULT, QUARANTINE_NUL_RUN_BYTES, QUARANTINE_RANGE_BYTES_MAX, name::STAMP},
     rollback::{self, Rollback},
@@ -92,9 +92,9 @@ impl Kept {
 
 /// Makes the ranges of `source` that the plan removes durable beside it, and returns the id of the repair.
 pub(crate) fn keep(disk: &Disk, path: &Path, mode: u32, source: &File, plan: &Plan<'_>) -> Result<String> {
-    let mut quarantine = Quarantine::open(disk, path, mode)?;
+    let mut quarantine = Quarantine::open(disk, path, mode, source)?;
     let last = Repairs::new(&quarantine.file, path, quarantine.end).next().transpose()?;
-    let is_same = |last: &KeptRepair| last.is_of(plan, source).map_err(|error| Error::io(Attempt::Quarantine, path, error));
+    let is_same = |last: &KeptRepair| last.is_of(plan, source).map_err(|error| error.on(path));
     let (id, present) = match last {
         Some(last) if is_same(&last)? => {
             quarantine.write_again(last.start)?;
@@ -257,29 +257,22 @@ pub(crate) struct KeptRepair {
 }
 
 impl KeptRepair {
-    /// Whether this is the same repair, stopped before the journal was changed: every range kept so far is one of the plan's own, and `source` still
-    /// has its bytes.
-    fn is_of(&self, plan: &Plan<'_>, source: &File) -> io::Result<bool> {
+    /// Whether this is the same repair, stopped before the journal was changed: every range kept so far is one that the plan would keep, cut into the
+    /// same pieces, and `source` still has its bytes. Other pieces of the same bytes are another repair: no two ranges of one may overlap.
+    fn is_of(&self, plan: &Plan<'_>, source: &File) -> Result<bool> {
         let is_same = (self.before_len, self.after_len, self.trace) == (plan.before_len, plan.after_len(), Some(plan.trace));
         if !is_same {
             return Ok(false);
         }
         let Edits { removed, added } = plan.edits;
-        for entry in &self.entries {
-            let is_planned = match entry.known {
-                Known::Range { offset, len, crc } => {
-                    let end = offset.saturating_add(len);
-                    let next = removed.partition_point(|range| range.start <= offset);
-                    let range = next.checked_sub(1).and_then(|last| removed.get(last));
-                    range.is_some_and(|range| end <= range.end) && edits::crc_of(source, offset..end)? == crc
-                }
-                Known::Added { offset } => added.binary_search(&offset).is_ok(),
-            };
-            if !is_planned {
-                return Ok(false);
-            }
+        let mut planned: HashSet<Known> = added.iter().map(|offset| Known::Added { offset: *offset }).collect();
+        for range in removed {
+            keep_range(&self.id, source, range, &mut |entry| {
+                planned.extend(entry.known());
+                Ok(())
+            })?;
         }
-        Ok(true)
+        Ok(self.entries.iter().all(|entry| planned.contains(&entry.known)))
     }
 }
 
@@ -337,11 +330,18 @@ struct Quarantine<'a> {
 const UNWRITTEN_BYTES: usize = 1 << 20;
 
 impl Quarantine<'_> {
-    fn open<'a>(disk: &'a Disk, path: &Path, mode: u32) -> Result<Quarantine<'a>> {
+    fn open<'a>(disk: &'a Disk, path: &Path, mode: u32, journal: &File) -> Result<Quarantine<'a>> {
         let failed = |error| Error::io(Attempt::Quarantine, path, error);
         let file = match disk.open_append(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => disk.create_append(path, mode).map_err(failed)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let file = disk.create_append(path, mode).map_err(failed)?;
+                // Else what one user's repair creates may be closed to the journal's own writers, and without it they open no journal with a torn end.
+                if let Err(error) = file.own_like(journal) {
+                    tracing::debug!(path = %path.display(), %error, "the quarantine could not get the journal's owner and mode");
+                }
+                file
+            }
             Err(error) => return Err(failed(error)),
         };
         if file.kind().map_err(failed)? != FileKind::Regular {

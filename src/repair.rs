@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use self::apply::refuse_strangers;
+pub(crate) use self::apply::{refuse_strangers, take_over};
 use self::find::{Damage, Meter, Part, Proof, Refusal, Rules};
 use crate::{
     active::Place,

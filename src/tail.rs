@@ -9,7 +9,8 @@
 //! 3. write the LF, if the last record is whole. Crash here: as if nothing had been done, or done;
 //! 4. sync the file.
 //!
-//! Where nothing may be cut, because a stranger has the file open for writing or the writer was told never to cut, an LF is written instead.
+//! Where nothing may be cut, because a stranger has the file open for writing, or wrote while the bytes were being kept, or the writer was told never
+//! to cut, an LF is written instead.
 
 use std::{
     fmt, io,
@@ -203,11 +204,11 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         cut = Cut { at: from, terminate: false, batch_end: Some(batch_end), ..cut };
     }
     let may_cut = || seeded::bug("fence-cuts") || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
-    let cuts = cut.at < size && may_cut();
-    let mut repair = TailRepair { open_batch: is_batch_left || open_batch.is_some() && !cuts, ..TailRepair::default() };
+    let mut repair = TailRepair::default();
+    let cuts = cut.at < size && may_cut() && cut.make(active, rules, &mut repair)?;
+    repair.open_batch = is_batch_left || open_batch.is_some() && !cuts;
     // What arrives from here on is not looked at, so the end is where our own change ends, and not where the file does by now.
     let end = if cuts {
-        cut.make(active, rules, &mut repair)?;
         if cut.terminate { file.position().map_err(failed)? } else { cut.at }
     } else if tail.start < size {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
@@ -240,24 +241,27 @@ struct Cut {
 }
 
 impl Cut {
-    fn make(&self, active: &Active, rules: &Rules<'_>, repair: &mut TailRepair) -> Result<()> {
+    /// `false` if nothing was cut, because somebody wrote meanwhile who takes no lock.
+    fn make(&self, active: &Active, rules: &Rules<'_>, repair: &mut TailRepair) -> Result<bool> {
         let batch = self.batch_end.map(|end| Removed { start: self.at, end, reason: Code::OpenBatch });
         let rest = Removed { start: self.batch_end.unwrap_or(self.at), end: self.end, reason: self.reason };
         let removed: Vec<Removed> = batch.into_iter().chain([rest]).filter(|range| range.start < range.end).collect();
         let reason = removed.first().map_or(self.reason, |first| first.reason);
         let added = self.terminate.then_some(self.at).into_iter().collect();
-        take_off(active, rules.quarantine, &Edits { removed, added }, self.end)?;
+        if take_off(active, rules.quarantine, &Edits { removed, added }, self.end)?.is_none() {
+            return Ok(false);
+        }
         repair.removed = Some((rules.origin.position(self.at), rules.origin.position(self.end)));
         repair.reason = Some(reason);
         repair.quarantine = Some(rules.quarantine.to_owned());
         repair.terminated = self.terminate;
-        Ok(())
+        Ok(true)
     }
 }
 
 /// Moves what the edits remove, all of it at the end of a file of `size` bytes, to quarantine; cuts the file, ends it with an LF where they say
-/// so, and syncs it. Returns the id of the repair.
-pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: u64) -> Result<String> {
+/// so, and syncs it. Returns the id of the repair; `None` if nothing was changed, because the file has another size by now.
+pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: u64) -> Result<Option<String>> {
     let cut = edits.cut_at(size).unwrap_or(size);
     debug_assert_eq!(edits.cut_at(size), Some(cut), "only the end of a file is taken off");
     let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error).at(cut);
@@ -271,6 +275,10 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     };
     // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
     if cut < size {
+        // The syncs took their time, and what a stranger wrote meanwhile is in no quarantine.
+        if active.file.size().map_err(failed)? != size {
+            return Ok(None);
+        }
         active.file.cut(cut).map_err(failed)?;
     }
     // Crash here: a whole last record may lack its LF, which the next opener writes.
@@ -279,7 +287,7 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     }
     active.file.sync_data().map_err(failed)?;
     tracing::warn!(path = %active.place.path.display(), from = cut, to = size, %id, "moved the end of the file to quarantine");
-    Ok(id)
+    Ok(Some(id))
 }
 
 /// The bytes after the last LF.

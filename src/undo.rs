@@ -5,9 +5,11 @@
 //! again goes one repair further back.
 //!
 //! If nothing was appended since, the original takes the journal's place by the rules of [`swap`], and a crash leaves one of the two,
-//! whole. Else it becomes a file of its own, and the journal stays as it is. The quarantine is only read.
+//! whole. Else it becomes a file of its own, and the journal stays as it is. The quarantine is only read, unless a stranger wrote into the journal
+//! meanwhile.
 
 use std::{
+    collections::HashSet,
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -17,11 +19,11 @@ use crc32fast::Hasher;
 
 use crate::{
     active::{Active, Place},
-    edits::{self, Trace},
+    edits::{self, Edits, Trace},
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, QUARANTINE_END_BYTES, name},
     quarantine::{KeptRepair, Known, Repairs},
-    repair::{RepairOptions, refuse_strangers},
+    repair::{RepairOptions, refuse_strangers, take_over},
     swap::{self, Successor},
     sys::File,
 };
@@ -58,8 +60,11 @@ pub enum Undone {
     Restored {
         /// The id of the repair.
         repair: String,
-        /// The length of the file now.
+        /// The length of the file now, without late bytes.
         len: u64,
+        /// Bytes that a stranger wrote into the replaced file meanwhile; they stand behind the original, or in quarantine if they are no whole
+        /// records.
+        late_bytes: u64,
     },
     /// The journal has gone on since the repair and stays as it is; what it was before is in a file of its own.
     #[non_exhaustive]
@@ -79,6 +84,9 @@ impl RepairOptions {
     /// If nothing was appended since, the journal becomes what it was, byte for byte. Else the original is written beside it, with `.original-` and
     /// the repair's id behind the journal's name.
     ///
+    /// No backup is kept: what a process that does not take the lock writes into the replaced file later than that is nowhere. See
+    /// [`force`](RepairOptions::force).
+    ///
     /// # Durability
     ///
     /// When this returns, what it tells of is durable. A crash leaves the repaired journal or the original one, whole. The quarantine stays as it is,
@@ -87,7 +95,8 @@ impl RepairOptions {
     /// # Errors
     ///
     /// [`Corrupt`](ErrorKind::Corrupt) if the quarantine is damaged where it is needed; those of [`RepairPlan::apply`](crate::RepairPlan::apply). The
-    /// journal is as it was after any of them but [`DurabilityUnknown`](ErrorKind::DurabilityUnknown).
+    /// journal is as it was after any of them but [`DurabilityUnknown`](ErrorKind::DurabilityUnknown), and a failure to keep what a stranger wrote
+    /// meanwhile.
     pub fn undo(&self, path: impl AsRef<Path>) -> Result<Undone> {
         let active = Active::lock_existing(Attempt::UndoRepair, &self.disk, path.as_ref(), self.wait)?;
         let journal = active.place.path.clone();
@@ -109,9 +118,11 @@ impl RepairOptions {
         refuse_strangers(Attempt::UndoRepair, &active, self.is_forced)?;
         let successor = Successor::create(Attempt::UndoRepair, active)?;
         quarantine.rebuild(&repair, &successor.old().file, successor.new_file())?;
-        successor.install(None)?;
+        let installed = successor.install(None)?;
+        // Crash here: what a stranger wrote into the replaced file meanwhile is lost with it.
+        let late_bytes = take_over(Attempt::UndoRepair, self, &installed, size)?;
         tracing::warn!(path = %journal.display(), %id, "took back a repair");
-        Ok(Undone::Restored { repair: id, len })
+        Ok(Undone::Restored { repair: id, len, late_bytes })
     }
 
     fn write_beside(&self, place: &Place, repair: &KeptRepair, mode: u32, fill: impl Fn(&File) -> Result<()>) -> Result<PathBuf> {
@@ -170,8 +181,13 @@ impl Quarantine {
             crc.update(bytes);
             out.write_all(bytes)
         };
-        for entry in &entries {
+        // What a cut in place took out stood together at the end.
+        let is_cut = matches!(repair.trace, Some(Trace::End(_)));
+        for (at, entry) in entries.iter().enumerate() {
             let kept = entry.known.offset().checked_sub(written).ok_or_else(|| corrupt("two ranges of one repair overlap"))?;
+            if kept > repair.after_len.saturating_sub(read) || (is_cut && at > 0 && kept > 0) {
+                return Err(corrupt("a range of a repair is not where it was, or another one is missing"));
+            }
             edits::read_range(repaired, read..read + kept, &mut put).map_err(failed)?;
             read += kept;
             written += kept;
@@ -183,7 +199,8 @@ impl Quarantine {
                 }
             }
         }
-        let rest = repair.after_len.checked_sub(read).ok_or_else(|| corrupt("the ranges of a repair are not what it took out"))?;
+        let rest = repair.after_len.checked_sub(read).filter(|rest| !is_cut || *rest == 0);
+        let rest = rest.ok_or_else(|| corrupt("the ranges of a repair are not what it took out"))?;
         edits::read_range(repaired, read..repair.after_len, &mut put).map_err(failed)?;
         let is_proved = match repair.trace {
             Some(Trace::Whole { before, .. }) => crc.finalize() == before,
@@ -202,7 +219,8 @@ fn is_in_force(repair: &KeptRepair, journal: &File, size: u64) -> io::Result<boo
         Some(Trace::Whole { before, after }) => Ok(has(0..repair.after_len, after)? && !has(0..repair.before_len, before)?),
         Some(Trace::End(crc)) => {
             let end = repair.after_len.saturating_sub(QUARANTINE_END_BYTES)..repair.after_len;
-            Ok(has(end, crc)? && !has_what_was_removed(repair, journal, size)?)
+            // Where the file is shorter than it was, something was taken out, and if the quarantine has lost all of it that has to be told.
+            Ok(has(end, crc)? && (size < repair.before_len || !has_what_was_removed(repair, journal, size)?))
         }
     }
 }
@@ -213,7 +231,25 @@ fn was_before(repair: &KeptRepair, journal: &File, size: u64) -> io::Result<bool
         _ if size != repair.before_len => Ok(false),
         None => Ok(false),
         Some(Trace::Whole { before, .. }) => Ok(edits::crc_of(journal, 0..size)? == before),
-        Some(Trace::End(_)) => has_what_was_removed(repair, journal, size),
+        Some(trace @ Trace::End(_)) => Ok(begins_as_before(repair, journal, size, trace)? && has_what_was_removed(repair, journal, size)?),
+    }
+}
+
+/// Whether a file is in front of the cut of a repair in place what it was, and the quarantine has all that stood behind it. The length of a file alone
+/// proves nothing, nor does a repair of which a crash left only its name.
+fn begins_as_before(repair: &KeptRepair, journal: &File, size: u64, trace: Trace) -> io::Result<bool> {
+    let known: HashSet<Known> = repair.entries.iter().map(|entry| entry.known).collect();
+    let mut removed = 0_u64;
+    let mut lfs = Edits::default();
+    for known in known {
+        match known {
+            Known::Range { len, .. } => removed = removed.saturating_add(len),
+            Known::Added { offset } => lfs.added.push(offset),
+        }
+    }
+    match repair.before_len.checked_sub(removed) {
+        Some(cut) if cut <= size && lfs.len_after(cut) == repair.after_len => Ok(lfs.trace_of_cut(journal, cut)? == trace),
+        _ => Ok(false),
     }
 }
 

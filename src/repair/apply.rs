@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use super::{
-    RepairMethod, RepairPlan, Repaired,
+    RepairMethod, RepairOptions, RepairPlan, Repaired,
     batch::{Batches, Member},
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     format::verdict::{Code, Verdict},
     judge::Found,
     quarantine::{self, Plan},
+    rollback,
     scan::{self, Scanner},
     swap::{self, Installed, Successor},
     sys::File,
@@ -48,6 +49,7 @@ pub(super) fn apply(plan: &RepairPlan) -> Result<Repaired> {
     match how {
         RepairMethod::InPlace => {
             let id = tail::take_off(&active, &quarantine, &plan.edits, size)?;
+            let id = id.ok_or_else(|| changed(plan, "something was appended while its torn end was kept; plan again"))?;
             finish(plan, &active, Repaired { repair: Some(id), quarantine: Some(quarantine), ..repaired })
         }
         RepairMethod::Rewrite => rewrite(plan, active, size, &quarantine, repaired),
@@ -151,7 +153,7 @@ fn rewrite(plan: &RepairPlan, active: Active, size: u64, quarantine: &Path, repa
     let kept = Plan { before_len: size, edits: &plan.edits, trace };
     let id = quarantine::keep(&plan.options.disk, quarantine, mode, old, &kept)?;
     let installed = successor.install(plan.options.backs_up.then_some(&id))?;
-    let late_bytes = take_over(plan, &installed, size, quarantine)?;
+    let late_bytes = take_over(Attempt::Repair, &plan.options, &installed, size)?;
     let Installed { active, replaced, backup } = installed;
     tracing::warn!(path = %plan.path.display(), %id, removed = repaired.removed_bytes, "rewrote a damaged journal");
     let quarantine = Some(quarantine.to_owned());
@@ -163,23 +165,27 @@ fn rewrite(plan: &RepairPlan, active: Active, size: u64, quarantine: &Path, repa
 }
 
 /// Step 3: what a stranger wrote into the replaced file behind its first `size` bytes. Returns how many bytes.
-fn take_over(plan: &RepairPlan, installed: &Installed, size: u64, quarantine: &Path) -> Result<u64> {
-    let failed = |error| Error::io(Attempt::Repair, &plan.path, error);
+pub(crate) fn take_over(attempt: Attempt, options: &RepairOptions, installed: &Installed, size: u64) -> Result<u64> {
     let Installed { active, replaced, .. } = installed;
+    let journal = &active.place.path;
+    let failed = |error| Error::io(attempt, journal, error);
     let end = replaced.size().map_err(failed)?;
     if end <= size {
         return Ok(0);
     }
+    // A repaired file ends on a boundary, the one that it was before may not. Crash here: its torn tail has an LF.
+    rollback::end_line(&active.file).map_err(failed)?;
     let start = active.file.size().map_err(failed)?;
     let starts_line = scan::is_boundary(replaced, size).map_err(failed)?;
     edits::read_range(replaced, size..end, |bytes| active.file.write_all(bytes)).map_err(failed)?;
     active.file.sync_data().map_err(failed)?;
     let len = start + (end - size);
-    let is_whole = starts_line && whole_records(&active.file, start, len, plan.options.line_bytes_max).map_err(failed)?.is_some();
+    let is_whole = starts_line && whole_records(&active.file, start, len, options.line_bytes_max).map_err(failed)?.is_some();
     if !is_whole {
         // Crash here: corrupt or torn lines at the end of the new file, which opening or the next repair deals with.
         let removed = vec![Removed { start, end: len, reason: Code::TornTail }];
-        tail::take_off(active, quarantine, &Edits { removed, added: Vec::new() }, len)?;
+        // If another stranger writes into the new file at the same time all of it stays, and is told of as what remains.
+        tail::take_off(active, &options.quarantine_of(journal), &Edits { removed, added: Vec::new() }, len)?;
     }
     Ok(end - size)
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use base64::Engine as _;
 use untorn::{
-    ErrorKind, RepairOptions, Undone,
+    ErrorKind, RepairOptions, Undone, Writer,
     sim::{Bounds, Fault, How, OpKind, OpMatch, SimDisk, Tear},
 };
 
@@ -220,4 +220,95 @@ fn bytes_that_arrive_during_a_forced_swap_are_kept() {
         assert_eq!(quarantined, !in_journal);
         assert!(disk.read_file(Path::new(&repaired.backup.unwrap())).unwrap().ends_with(late.as_bytes()));
     }
+}
+
+/// What a process without the lock appended while a repair was taken back went away with the replaced file, and what it appended while a torn end was
+/// moved to quarantine was cut off with that.
+#[test]
+fn what_a_stranger_appends_before_any_call_is_kept() {
+    let open = |disk: &SimDisk| Writer::options().disk(disk).open(JOURNAL).map(drop);
+    let undo = |disk: &SimDisk| options(disk).undo(JOURNAL).map(drop);
+    for (before, _) in FILES {
+        appended_before_any_call(&damaged(before), |disk| repair(disk).map(drop));
+        appended_before_any_call(&damaged(before), open);
+        let repaired = damaged(before);
+        repair(&repaired).unwrap();
+        appended_before_any_call(&repaired, undo);
+    }
+}
+
+fn appended_before_any_call(disk: &SimDisk, change: impl Fn(&SimDisk) -> untorn::Result<()>) {
+    for index in 0..crashes::ops_of(disk, |disk| change(disk).unwrap()) {
+        for words in ["{\"late\":1}\n", "{\"late\":"] {
+            let disk = disk.kill();
+            disk.before(OpMatch::nth(index), move |disk| disk.append_raw(JOURNAL, words).unwrap());
+            let result = change(&disk);
+            assert!(result.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Changed), "{result:?}");
+            let has_them = |bytes: &[u8]| bytes.windows(words.len()).any(|bytes| bytes == words.as_bytes());
+            let are_there = has_them(&disk.read_file(JOURNAL).unwrap()) || kept(&disk).keys().any(|(_, bytes)| has_them(bytes));
+            // No system call cuts "only if the size is still n".
+            assert!(are_there || disk.log()[index].kind == OpKind::Cut, "{words} before {} is gone", disk.log()[index]);
+        }
+    }
+}
+
+/// What a stranger appended to a journal that is torn again when its repair is taken back gets a line of its own.
+#[test]
+fn an_original_is_not_glued_to_what_arrived_meanwhile() {
+    for (before, after) in FILES {
+        let disk = damaged(before);
+        repair(&disk).unwrap();
+        let disk = disk.kill();
+        disk.before(OpMatch::nth_of(OpKind::Rename, 0), |disk| disk.append_raw(JOURNAL, "{\"late\":1}\n").unwrap());
+        let Undone::Restored { late_bytes, .. } = options(&disk).undo(JOURNAL).unwrap() else { panic!("it was {after} when it was looked at") };
+        assert_eq!(late_bytes, 11);
+        assert_eq!(String::from_utf8(disk.read_file(JOURNAL).unwrap()).unwrap(), format!("{before}\n{{\"late\":1}}\n"));
+    }
+}
+
+/// A quarantine that had lost all that was cut off was told as one that names no repair; one bit of the offset of an added LF gave a file that never
+/// was; and an offset that no file has ended in a panic.
+#[test]
+fn an_altered_quarantine_gives_the_original_or_is_refused() {
+    for (before, after) in FILES {
+        let disk = damaged(before);
+        repair(&disk).unwrap();
+        let quarantine = disk.read_file(QUARANTINE).unwrap();
+        let name = quarantine.split_inclusive(|byte| *byte == b'\n').next().unwrap();
+        for altered in alterations(&quarantine) {
+            let disk = disk.kill();
+            disk.write_file(QUARANTINE, altered.clone()).unwrap();
+            let undone = options(&disk).undo(JOURNAL);
+            let now = disk.read_file(JOURNAL).unwrap();
+            let is_right = match &undone {
+                Ok(Undone::Restored { .. }) => now == before.as_bytes(),
+                // What the line that names the repair says proves all the others.
+                Ok(Undone::Nothing) => !altered.starts_with(name) && now == after.as_bytes(),
+                Ok(_) => false,
+                Err(error) => error.kind() == ErrorKind::Corrupt && now == after.as_bytes(),
+            };
+            assert!(is_right, "{undone:?} with {}", altered.escape_ascii());
+        }
+    }
+}
+
+/// Each bit flipped, each number as large as can be, each line missing or doubled, and the end missing from each byte on.
+fn alterations(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for at in 0..bytes.len() {
+        all.push(bytes[..at].to_vec());
+        all.extend((0..8).map(|bit| {
+            let mut flipped = bytes.to_vec();
+            flipped[at] ^= 1 << bit;
+            flipped
+        }));
+        let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        all.push([&bytes[..at], b"18446744073709551615", &bytes[at + digits..]].concat());
+    }
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    for at in 0..lines.len() {
+        all.push([lines[..at].concat(), lines[at + 1..].concat()].concat());
+        all.push([lines[..=at].concat(), lines[at..].concat()].concat());
+    }
+    all
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -204,6 +204,19 @@ fn a_rewrite_keeps_backup_owner_and_mode() {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, 0o640);
     }
     assert_eq!(fs::read_dir(journal.dir()).unwrap().count(), 3, "no temporary file is left");
+}
+
+/// What another user's repair, or one under a narrow umask, kept was closed to the journal's own writers, and they could not open it when it was torn
+/// again.
+#[test]
+fn the_quarantine_belongs_to_whom_the_journal_belongs_to() {
+    let journal = TestJournal::with_bytes("{\"id\":1}\n{\"id\":2,\"te");
+    // Only root gives a file away; for anybody else there is the mode to look at.
+    let _ = std::os::unix::fs::chown(&journal.path, Some(4321), Some(4321));
+    fs::set_permissions(&journal.path, fs::Permissions::from_mode(0o666)).unwrap();
+    let quarantine = repair(&journal).quarantine.expect("something was removed");
+    let owner = |path: &Path| fs::metadata(path).map(|file| (file.uid(), file.gid(), file.mode() & 0o7777)).unwrap();
+    assert_eq!(owner(&quarantine), owner(&journal.path));
 }
 
 #[test]

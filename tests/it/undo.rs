@@ -4,7 +4,7 @@ use std::fs;
 
 use proptest::prelude::*;
 use serde_json::json;
-use untorn::{ErrorKind, RepairOptions, Undone, plan_repair, undo_repair};
+use untorn::{ErrorKind, RepairOptions, Undone, Unterminated, plan_repair, undo_repair};
 
 use crate::support::TestJournal;
 
@@ -106,6 +106,35 @@ fn what_a_crash_spoilt_in_the_quarantine_is_kept_again() {
     assert!(fs::read_to_string(&quarantine).unwrap().starts_with(&spoilt));
     assert!(restored(&undo_repair(&journal.path).unwrap()));
     assert_eq!(journal.text(), torn);
+}
+
+/// P4: with another option the same bytes were cut into other pieces, and kept as if they were of the same repair. Undoing was refused then, because
+/// its ranges overlapped.
+#[test]
+fn the_same_cut_in_other_pieces_is_another_repair() {
+    let sealed = |covered: &str| format!("{covered},\"_crc\":\"{:08x}\"}}", crc32fast::hash(covered.as_bytes()));
+    let lines = [sealed("{\"id\":1,\"_seq\":1"), sealed("{\"id\":2,\"_seq\":2,\"_more\":2"), sealed("{\"id\":4,\"_seq\":4")];
+    let journal = TestJournal::with_bytes(lines.join("\n"));
+    let mut options = RepairOptions::new();
+    for how in [Unterminated::Quarantine, Unterminated::Keep, Unterminated::Quarantine] {
+        options.unterminated(how).plan(&journal.path).unwrap().apply().unwrap();
+        assert_eq!(journal.text(), format!("{}\n", lines[0]));
+        assert!(restored(&undo_repair(&journal.path).unwrap()), "{how:?}");
+        assert_eq!(journal.text(), lines.join("\n"));
+    }
+}
+
+/// A repair was not found, nor what it took out, where the file was as long as another one that an earlier repair had added an LF to.
+#[test]
+fn a_length_alone_does_not_tell_which_repair_is_in_force() {
+    let journal = TestJournal::with_bytes("{\"id\":1}");
+    repair(&journal);
+    let other = "x\n{\"i\":2}\n";
+    fs::write(&journal.path, other).unwrap();
+    repair(&journal);
+    assert_eq!(journal.text(), "{\"i\":2}\n");
+    assert!(restored(&undo_repair(&journal.path).unwrap()));
+    assert_eq!(journal.text(), other);
 }
 
 #[test]

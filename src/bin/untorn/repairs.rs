@@ -200,8 +200,9 @@ pub(crate) fn written(name: &Path, repaired: &Repaired, out: &Path) {
 pub(crate) fn undone(name: &Path, undone: &Undone) {
     let path = Shown(name.display());
     match undone {
-        Undone::Restored { repair, len, .. } => {
-            say::lines(format_args!("{path}: {}, {} as before repair {repair}", good("restored"), count(*len, "byte")));
+        Undone::Restored { repair, len, late_bytes, .. } => {
+            let late = if *late_bytes > 0 { format!(", and {} written meanwhile", grouped(*late_bytes)) } else { String::new() };
+            say::lines(format_args!("{path}: {}, {} as before repair {repair}{late}", good("restored"), count(*len, "byte")));
         }
         Undone::Beside { repair, original, len, .. } => {
             let original = Shown(original.display());
