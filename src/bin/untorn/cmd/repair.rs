@@ -481,6 +481,8 @@ struct TakenBack {
     /// The file that the original is in, if it is not in its place.
     original: Option<String>,
     bytes: Option<u64>,
+    /// What was written meanwhile, without the lock.
+    late_bytes: u64,
 }
 
 fn shown(path: &Path) -> String {
@@ -539,12 +541,15 @@ impl Planned {
 
 impl TakenBack {
     fn of(path: String, undone: &Undone) -> TakenBack {
-        let (repair, original, bytes) = match undone {
-            Undone::Restored { repair, len, .. } => (Some(repair.clone()), None, Some(*len)),
-            Undone::Beside { repair, original, len, .. } => (Some(repair.clone()), Some(shown(original)), Some(*len)),
-            _ => (None, None, None),
-        };
-        let changed = matches!(undone, Undone::Restored { .. });
-        TakenBack { schema: "untorn.undo.v1", path, changed, repair, original, bytes }
+        let nothing = TakenBack { schema: "untorn.undo.v1", path, changed: false, repair: None, original: None, bytes: None, late_bytes: 0 };
+        match undone {
+            Undone::Restored { repair, len, late_bytes, .. } => {
+                TakenBack { changed: true, repair: Some(repair.clone()), bytes: Some(*len), late_bytes: *late_bytes, ..nothing }
+            }
+            Undone::Beside { repair, original, len, .. } => {
+                TakenBack { repair: Some(repair.clone()), original: Some(shown(original)), bytes: Some(*len), ..nothing }
+            }
+            _ => nothing,
+        }
     }
 }
