@@ -175,8 +175,22 @@ pub(crate) struct Settled {
     pub(crate) repair: TailRepair,
 }
 
+/// How often a tail is looked at again that a stranger goes on with while it is being kept.
+const TRIES: usize = 8;
+
 /// Makes the file end on a boundary, with a whole last batch. Under the exclusive lock.
 pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
+    for _ in 0..TRIES {
+        match settle_once(active, rules) {
+            // It is another tail by now, perhaps a whole record. Crash here: its first bytes are in quarantine too, as after a crash before a cut.
+            Err(error) if error.kind() == ErrorKind::Changed => {}
+            settled => return settled,
+        }
+    }
+    settle_once(active, &Rules { rollback: Rollback::Fence, ..*rules })
+}
+
+fn settle_once(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error);
     let file = &active.file;
     let size = file.size().map_err(failed)?;
@@ -271,6 +285,11 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     };
     // Crash here: the bytes are durable in quarantine and the journal still has them. The next opener finds both, and writes nothing twice.
     if cut < size {
+        // Keeping takes as long as a sync does. What a stranger has appended meanwhile is not kept.
+        if active.file.size().map_err(failed)? != size {
+            let error = Error::new(ErrorKind::Changed, Attempt::RepairTail).on(&active.place.path).at(size);
+            return Err(error.detail("its torn end changed while that was being kept in quarantine; try again"));
+        }
         active.file.cut(cut).map_err(failed)?;
     }
     // Crash here: a whole last record may lack its LF, which the next opener writes.

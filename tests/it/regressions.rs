@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 use serde_json::{Value, json};
 use untorn::{
-    Batch, Durability, ErrorKind, Format, Left, Lock, LockWait, Options, Reader, Unterminated, Writer,
+    Batch, Durability, ErrorKind, Format, Left, Lock, LockWait, Options, Reader, Rollback, Unterminated, Writer,
     sim::{Fault, How, OpKind, OpMatch, SimDisk},
 };
 
@@ -243,4 +243,33 @@ fn a_byte_order_mark_that_a_stranger_completes_does_no_harm() {
         let text = disk.read_file(PATH).unwrap();
         assert!(text.ends_with(b"}\n") && !text.contains(&0), "{begun}, {read}: {}", text.escape_ascii());
     }
+}
+
+/// What another process appended while a torn tail was being synced into quarantine was cut off with it, and kept nowhere. P3, P4.
+#[test]
+fn what_is_appended_while_a_tail_is_being_kept_is_not_cut_off() {
+    for (torn, more) in [("{\"n\":", "1}\n{\"n\":2}\n"), ("{\"n\":1}  ", "\n{\"n\":2}\n")] {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, format!("{FIRST}{torn}")).unwrap();
+        let keeping = OpMatch::nth_of(OpKind::SyncData, 0).on(format!("{PATH}.quarantine"));
+        disk.before(keeping, move |disk| disk.append_raw(PATH, more).unwrap());
+        let writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+        assert!(writer.tail_repair().is_clean(), "{}", writer.tail_repair());
+        assert_eq!(numbers(&disk), [0, 1, 2]);
+    }
+}
+
+/// Opening went on for ever, or cut off what another process kept appending to a torn tail. P3.
+#[test]
+fn a_tail_that_others_go_on_with_again_and_again_is_fenced() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, format!("{FIRST}{{\"by\":\"")).unwrap();
+    for sync in 0..100 {
+        let keeping = OpMatch::nth_of(OpKind::SyncData, sync).on(format!("{PATH}.quarantine"));
+        disk.before(keeping, move |disk| disk.append_raw(PATH, "x").unwrap());
+    }
+    let mut writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+    assert!(writer.tail_repair().fenced());
+    writer.append(&json!({"n": 1})).unwrap();
+    assert_eq!(numbers(&disk), [0, 1]);
 }
