@@ -273,3 +273,32 @@ fn a_tail_that_others_go_on_with_again_and_again_is_fenced() {
     writer.append(&json!({"n": 1})).unwrap();
     assert_eq!(numbers(&disk), [0, 1]);
 }
+
+/// A durable record was no record after a power cut: the LF in front of it, which ends a torn tail, was not on the disk, as its sync had failed. P2.
+#[test]
+fn the_lf_behind_a_torn_tail_is_durable_before_what_follows_it() {
+    for (rollback, torn) in [(Rollback::Fence, "{\"by\":"), (Rollback::Cut, "{\"n\":9}")] {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, format!("{FIRST}{torn}")).unwrap();
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, 0).on(PATH), how: How::SyncFailsAndDrops(5) });
+        let mut options = options(&disk, Durability::Sync);
+        assert_eq!(options.rollback(rollback).open(PATH).unwrap_err().raw_os_error(), Some(5));
+        options.open(PATH).unwrap().append(&json!({"n": 1})).unwrap();
+        assert_eq!(numbers(&disk.crash_now()).last(), Some(&json!(1)), "{rollback:?}");
+    }
+}
+
+/// Records were called durable though the sync had failed, because it was the one that follows the repair of a stranger's tail. P2, P7.
+#[test]
+fn a_failed_sync_of_a_strangers_tail_poisons_who_has_unsynced_records() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    let mut writer = options(&disk, Durability::Os).rollback(Rollback::Fence).open(PATH).unwrap();
+    writer.append(&json!({"n": 1})).unwrap();
+    disk.append_raw(PATH, "{\"by\":").unwrap();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, count(&disk, OpKind::SyncData)), how: How::SyncFailsAndDrops(5) });
+    let error = writer.append(&json!({"n": 2})).unwrap_err();
+    assert_eq!((error.kind(), error.left(), error.raw_os_error()), (ErrorKind::Poisoned, &Left::Nothing, Some(5)));
+    assert_eq!(writer.sync().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(writer.reopen().unwrap_err().kind(), ErrorKind::Poisoned);
+}
