@@ -219,6 +219,21 @@ fn is_whole(line: &[u8]) -> bool {
     matches!(judged, Some(Judged::Sealed(_) | Judged::Plain(_) | Judged::Blank))
 }
 
+/// Whether one of these lines of ours stands behind `from`, or around it, with a stranger's white space or byte order mark on the same line.
+///
+/// Readers give it out, so it is not to be written again, though the line is not ours alone.
+pub(crate) fn is_among_blanks(file: &File, ours: &[u8], from: u64) -> io::Result<bool> {
+    let start = scan::boundary_before(file, from)?;
+    let mut found = vec![0; ours.len() + LOOK_BEHIND_BYTES];
+    let len = file.read_full_at(&mut found, start)?;
+    let texts = found.get(..len).unwrap_or_default().split(|byte| *byte == LF).enumerate();
+    let mut framed = texts.map(|(nth, text)| (text, Framed::new(text, start == 0 && nth == 0)));
+    Ok(framed.any(|(text, framed)| {
+        let is_ours = || ours.split(|byte| *byte == LF).any(|line| !line.is_empty() && line == framed.payload());
+        framed.payload() != text && is_ours() && matches!(Judged::of(&framed), Judged::Sealed(_) | Judged::Plain(_))
+    }))
+}
+
 /// The bytes cannot be read back. If some were taken, what ends them does no harm: at worst it is a blank line.
 ///
 /// More of them may be there than was told. So where the file may end inside a number, that is spoilt, even if it lacks only its LF.

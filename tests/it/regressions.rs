@@ -302,3 +302,31 @@ fn a_failed_sync_of_a_strangers_tail_poisons_who_has_unsynced_records() {
     assert_eq!(writer.sync().unwrap_err().kind(), ErrorKind::Poisoned);
     assert_eq!(writer.reopen().unwrap_err().kind(), ErrorKind::Poisoned);
 }
+
+/// A record was there twice, or was told as not there and appended again, because a stranger had written white space in front of it or behind it. P2.
+#[test]
+fn a_record_with_a_strangers_white_space_beside_it_is_not_written_again() {
+    let fails = How::ErrorAfter { bytes: usize::MAX, errno: 28 };
+    let lacks_lf = How::Short("{\"n\":1}".len());
+    for (stands, blank, before, how) in [
+        ("{\"n\":0}\n", " ", 0, How::Short(usize::MAX)),
+        ("", "\u{feff}", 0, How::Short(usize::MAX)),
+        ("{\"n\":0}\n", "\t", 0, fails),
+        ("{\"n\":0}\n", "\r\n", 1, lacks_lf),
+        ("{\"n\":0}\n", " ", 1, lacks_lf),
+    ] {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, stands).unwrap();
+        let mut options = options(&disk, Durability::Os);
+        let mut writer = options.format(Format::Plain).rollback(Rollback::Fence).open(PATH).unwrap();
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how });
+        let at = if before == 0 { OpKind::Write } else { OpKind::Position };
+        let nth = count(&disk, at);
+        disk.before(OpMatch::nth_of(at, nth), move |disk| disk.append_raw(PATH, blank).unwrap());
+        let error = writer.append_json(b"{\"n\":1}").unwrap_err();
+        assert_eq!(error.left(), &Left::Unknown, "{stands:?}, {blank:?}, {how:?}");
+        drop(writer);
+        drop(options.open(PATH).unwrap());
+        assert_eq!(numbers(&disk).iter().filter(|n| **n == 1).count(), 1, "{stands:?}, {blank:?}, {how:?}");
+    }
+}
