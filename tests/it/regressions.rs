@@ -330,3 +330,16 @@ fn a_record_with_a_strangers_white_space_beside_it_is_not_written_again() {
         assert_eq!(numbers(&disk).iter().filter(|n| **n == 1).count(), 1, "{stands:?}, {blank:?}, {how:?}");
     }
 }
+
+/// Reopening said that all was durable, and the first record was none: the LF in front of it, of another process, had been lost with the sync. P2.
+#[test]
+fn reopening_proves_that_the_first_line_begins_one() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    disk.append_raw(PATH, "{\"n\":1}\n").unwrap();
+    let mut writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, count(&disk, OpKind::SyncData)), how: How::SyncFailsAndDrops(5) });
+    assert!(matches!(writer.append(&json!({"n": 2})).unwrap_err().left(), Left::Whole(_)));
+    writer.reopen().unwrap();
+    assert_eq!(numbers(&disk.crash_now()).last(), Some(&json!(2)));
+}
