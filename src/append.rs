@@ -28,7 +28,7 @@ impl Lines<'_> {
     }
 
     /// Where a unit starts.
-    fn start_of(&self, unit: usize) -> usize {
+    pub(crate) fn start_of(&self, unit: usize) -> usize {
         unit.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0)
     }
 }
@@ -91,11 +91,12 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
                     rolled_back = rolled_back.with_fence(rollback::end_line(file));
                 }
                 rolled_back = rolled_back.with_earlier(fragment.as_ref(), lines);
-                if rolled_back.rest != Rest::Unknown {
-                    let missing = lines.bytes.get(lines.start_of(rolled_back.whole)..).unwrap_or_default();
-                    if rollback::is_among_blanks(file, missing, from).is_ok_and(|is_there| is_there) {
-                        rolled_back.rest = Rest::Unknown;
-                    }
+                let whole = rolled_back.whole;
+                let missing = lines.bytes.get(lines.start_of(whole)..).unwrap_or_default();
+                let is_read =
+                    || -> io::Result<bool> { Ok(rollback::is_among_blanks(file, missing, from)? || rollback::ends_batch(file, lines, whole, from)?) };
+                if rolled_back.rest != Rest::Unknown && is_read().is_ok_and(|is_read| is_read) {
+                    rolled_back.rest = Rest::Unknown;
                 }
                 return Err(Failed { cause: stopped.cause, rolled_back });
             }

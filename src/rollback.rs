@@ -7,7 +7,7 @@
 //! A crash between a failed write and its rollback leaves a torn tail, which the next opener moves to quarantine. A crash after the cut leaves
 //! the file as it was before the append; one after a fence, a corrupt line that readers report and pass over.
 
-use std::{io, ops::Range};
+use std::{collections::HashSet, io, ops::Range};
 
 use crate::{
     append::Lines,
@@ -232,6 +232,18 @@ pub(crate) fn is_among_blanks(file: &File, ours: &[u8], from: u64) -> io::Result
         let is_ours = || ours.split(|byte| *byte == LF).any(|line| !line.is_empty() && line == framed.payload());
         framed.payload() != text && is_ours() && matches!(Judged::of(&framed), Judged::Sealed(_) | Judged::Plain(_))
     }))
+}
+
+/// Whether the last line of a batch stands behind `from`, of the units from `whole` on: readers give it out, though the first one is spoilt.
+pub(crate) fn ends_batch(file: &File, lines: &Lines<'_>, whole: usize, from: u64) -> io::Result<bool> {
+    let last_of_batch = |unit: usize| {
+        let text = lines.bytes.get(lines.start_of(unit)..*lines.ends.get(unit)?)?.strip_suffix(b"\n")?;
+        text.contains(&LF).then(|| last_line(text))
+    };
+    let ours: HashSet<&[u8]> = (whole..lines.ends.len()).filter_map(last_of_batch).collect();
+    let mut found = vec![0; if ours.is_empty() { 0 } else { 2 * lines.bytes.len() + LOOK_BEHIND_BYTES }];
+    let len = file.read_full_at(&mut found, from)?;
+    Ok(found.get(..len).unwrap_or_default().split(|byte| *byte == LF).any(|text| ours.contains(text)))
 }
 
 /// The bytes cannot be read back. If some were taken, what ends them does no harm: at worst it is a blank line.

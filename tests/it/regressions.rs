@@ -343,3 +343,16 @@ fn reopening_proves_that_the_first_line_begins_one() {
     writer.reopen().unwrap();
     assert_eq!(numbers(&disk.crash_now()).last(), Some(&json!(2)));
 }
+
+/// A batch was told as a fragment, so it was appended again, though its later records were in the file behind a stranger's fragment. P2, P7.
+#[test]
+fn nobody_knows_of_a_batch_that_landed_glued_and_could_not_be_written_again() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    let mut writer = options(&disk, Durability::Os).rollback(Rollback::Fence).open(PATH).unwrap();
+    let mut batch = Batch::new();
+    (1..=3).for_each(|n| drop(batch.add(&json!({"n": n}))));
+    disk.before(OpMatch::nth_of(OpKind::Write, 0), |disk| disk.append_raw(PATH, "{").unwrap());
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 1), how: How::ErrorAfter { bytes: 10, errno: 28 } });
+    assert_eq!(writer.append_batch(&batch).unwrap_err().left(), &Left::Unknown);
+}
