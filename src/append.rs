@@ -24,7 +24,12 @@ impl Lines<'_> {
     /// How many units are whole within the first `len` bytes, and where the last of those ends.
     pub(crate) fn whole_within(&self, len: usize) -> (usize, usize) {
         let whole = self.ends.iter().take_while(|end| **end <= len).count();
-        (whole, whole.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0))
+        (whole, self.start_of(whole))
+    }
+
+    /// Where a unit starts.
+    pub(crate) fn start_of(&self, unit: usize) -> usize {
+        unit.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0)
     }
 }
 
@@ -55,6 +60,7 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
     let mut bytes = Cow::Borrowed(lines.bytes);
     let mut fenced = 0;
     let mut fragment: Option<Range<u64>> = None;
+    let from = end;
     let mut end = end;
     for _ in 0..TRIES {
         match write(file, &bytes, end, fenced) {
@@ -63,7 +69,9 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
                 // All of it was ours, and the last of the file. Crash here: as if it had not been written, and the stranger's fragment is a torn tail.
                 end = ours.start;
             }
-            Ok(Written::Glued(mixed) | Written::Mixed { range: mixed, .. }) if lines.ends.len() == 1 => {
+            Ok(Written::Glued(mixed) | Written::Mixed { range: mixed, .. })
+                if lines.ends.len() == 1 && !rollback::is_among_blanks(file, lines.bytes, mixed.start).is_ok_and(|is_there| is_there) =>
+            {
                 end = mixed.end;
                 fragment = Some(fragment.map_or(mixed.start, |earlier| earlier.start)..mixed.end);
             }
@@ -82,7 +90,15 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
                     // The LF that was to end what an earlier try left has not landed.
                     rolled_back = rolled_back.with_fence(rollback::end_line(file));
                 }
-                return Err(Failed { cause: stopped.cause, rolled_back: rolled_back.with_earlier(fragment.as_ref(), lines) });
+                rolled_back = rolled_back.with_earlier(fragment.as_ref(), lines);
+                let whole = rolled_back.whole;
+                let missing = lines.bytes.get(lines.start_of(whole)..).unwrap_or_default();
+                let is_read =
+                    || -> io::Result<bool> { Ok(rollback::is_among_blanks(file, missing, from)? || rollback::ends_batch(file, lines, whole, from)?) };
+                if rolled_back.rest != Rest::Unknown && is_read().is_ok_and(|is_read| is_read) {
+                    rolled_back.rest = Rest::Unknown;
+                }
+                return Err(Failed { cause: stopped.cause, rolled_back });
             }
         }
         if fenced == 0 {

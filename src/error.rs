@@ -219,6 +219,11 @@ impl Error {
         self.with(|inner| inner.attempt = attempt)
     }
 
+    /// Whether it is a sync that failed.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.0.attempt == Attempt::Sync
+    }
+
     pub(crate) fn kinded(self, kind: ErrorKind) -> Error {
         self.with(|inner| inner.kind = kind)
     }

@@ -7,7 +7,7 @@
 //! A crash between a failed write and its rollback leaves a torn tail, which the next opener moves to quarantine. A crash after the cut leaves
 //! the file as it was before the append; one after a fence, a corrupt line that readers report and pass over.
 
-use std::{io, ops::Range};
+use std::{collections::HashSet, io, ops::Range};
 
 use crate::{
     append::Lines,
@@ -217,6 +217,35 @@ fn common(found: &[u8], ours: &[u8]) -> usize {
 fn is_whole(line: &[u8]) -> bool {
     let judged = line.strip_suffix(b"\n").map(|text| Judged::of(&Framed::new(text, false)));
     matches!(judged, Some(Judged::Sealed(_) | Judged::Plain(_) | Judged::Blank))
+}
+
+/// Whether one of these lines of ours stands behind `from`, or around it, with a stranger's white space or byte order mark on the same line.
+///
+/// Readers give it out, so it is not to be written again, though the line is not ours alone.
+pub(crate) fn is_among_blanks(file: &File, ours: &[u8], from: u64) -> io::Result<bool> {
+    let start = scan::boundary_before(file, from)?;
+    let mut found = vec![0; ours.len() + LOOK_BEHIND_BYTES];
+    let len = file.read_full_at(&mut found, start)?;
+    let texts = found.get(..len).unwrap_or_default().split(|byte| *byte == LF).enumerate();
+    let among_blanks = texts.filter_map(|(nth, text)| {
+        let framed = Framed::new(text, start == 0 && nth == 0);
+        let is_read = framed.payload() != text && matches!(Judged::of(&framed), Judged::Sealed(_) | Judged::Plain(_));
+        is_read.then(|| framed.payload())
+    });
+    let among_blanks: HashSet<&[u8]> = among_blanks.collect();
+    Ok(ours.split(|byte| *byte == LF).any(|line| !line.is_empty() && among_blanks.contains(line)))
+}
+
+/// Whether the last line of a batch stands behind `from`, of the units from `whole` on: readers give it out, though the first one is spoilt.
+pub(crate) fn ends_batch(file: &File, lines: &Lines<'_>, whole: usize, from: u64) -> io::Result<bool> {
+    let last_of_batch = |unit: usize| {
+        let text = lines.bytes.get(lines.start_of(unit)..*lines.ends.get(unit)?)?.strip_suffix(b"\n")?;
+        text.contains(&LF).then(|| last_line(text))
+    };
+    let ours: HashSet<&[u8]> = (whole..lines.ends.len()).filter_map(last_of_batch).collect();
+    let mut found = vec![0; if ours.is_empty() { 0 } else { 2 * lines.bytes.len() + LOOK_BEHIND_BYTES }];
+    let len = file.read_full_at(&mut found, from)?;
+    Ok(found.get(..len).unwrap_or_default().split(|byte| *byte == LF).any(|text| ours.contains(text)))
 }
 
 /// The bytes cannot be read back. If some were taken, what ends them does no harm: at worst it is a blank line.

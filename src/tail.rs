@@ -214,7 +214,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
         rollback::fence(file, last == Last::Torn && is_record(&rest)).map_err(failed)?;
         let end = file.position().map_err(failed)?;
-        file.sync_data().map_err(failed)?;
+        sync(active, end)?;
         repair.terminated = terminate && tail.rest_end == size;
         repair.fenced = !repair.terminated;
         end
@@ -223,6 +223,34 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     };
     Ok(Settled { end, repair })
 }
+
+/// Syncs the file after its end was changed, up to `end`.
+///
+/// If that fails, the kernel may take the LF there for clean although it is not on the disk, and nothing tells the next opener to look: what it
+/// appends would be synced on a line that others have begun. Written again, the LF is dirty, so that the next sync proves something.
+fn sync(active: &Active, end: u64) -> Result<()> {
+    active.file.sync_data().map_err(|error| {
+        if let Err(error) = write_again(active, end) {
+            tracing::warn!(path = %active.place.path.display(), %error, "the LF behind a torn tail may not be on the disk");
+        }
+        Error::io(Attempt::Sync, &active.place.path, error).at(end)
+    })
+}
+
+/// Writes the bytes in front of `end` in their place once more, as many as a fence has.
+fn write_again(active: &Active, end: u64) -> io::Result<()> {
+    let again = active.place.disk.open_rewrite(&active.place.at_home(&active.place.path))?;
+    let from = end.saturating_sub(FENCE_BYTES_MAX as u64);
+    let mut fence = vec![0; usize::try_from(end - from).unwrap_or_default()];
+    let read = active.file.read_full_at(&mut fence, from)?;
+    if again.id()? == active.id {
+        again.write_at(fence.get(..read).unwrap_or_default(), from)?;
+    }
+    Ok(())
+}
+
+/// An LF, or one with a `#` before it.
+const FENCE_BYTES_MAX: usize = 2;
 
 /// Whether readers would take these bytes for a record, had they an LF.
 fn is_record(text: &[u8]) -> bool {
@@ -285,7 +313,8 @@ pub(crate) fn take_off(active: &Active, quarantine: &Path, edits: &Edits, size: 
     if !edits.added.is_empty() {
         rollback::fence(&active.file, false).map_err(failed)?;
     }
-    active.file.sync_data().map_err(failed)?;
+    let end = if edits.added.is_empty() { cut } else { active.file.position().map_err(failed)? };
+    sync(active, end)?;
     tracing::warn!(path = %active.place.path.display(), from = cut, to = size, %id, "moved the end of the file to quarantine");
     Ok(Some(id))
 }

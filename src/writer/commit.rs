@@ -210,7 +210,16 @@ impl Writer {
             unterminated: self.options.unterminated,
             rollback: self.options.rollback,
         };
-        let settled = tail::settle(&self.active, &rules)?;
+        let settled = match tail::settle(&self.active, &rules) {
+            // Our own records since the last good sync may be lost with it.
+            Err(error) if error.is_unsynced() && self.is_dirty => {
+                let poison = Poison::Sync(error);
+                let refused = poison.refuse(Attempt::Append, self.path());
+                self.poison = Some(poison);
+                return Err(refused);
+            }
+            settled => settled?,
+        };
         if !settled.repair.is_clean() {
             self.tail_repair = settled.repair;
         }

@@ -19,7 +19,7 @@ use crate::{
     error::{Attempt, Error, ErrorKind, Result},
     format::{LF, name::ArchivedName},
     judge::Found,
-    scan::{Scanner, Span},
+    scan::{self, Scanner, Span},
     segment::Segments,
     sys::{File, uninterrupted},
 };
@@ -121,12 +121,22 @@ impl Writer {
             return Err(refused("another file stands in its place, so the lines cannot be written again").at(self.synced));
         }
         let size = self.active.file.size().map_err(failed)?;
+        // What stands in front of the first line may be a stranger's, and was never synced. Without its LF, that line is none.
+        let from = self.synced.min(size);
+        let begins_line = scan::is_boundary(&self.active.file, from).map_err(failed)?;
+        let before = from.checked_sub(1).filter(|_| begins_line);
+        if let Some(lf) = before {
+            write_all_at(&again, &[LF], lf).map_err(|error| failed(error).at(lf))?;
+        }
         self.prove_lines(size, earlier, |span, bytes| {
             let written = write_all_at(&again, bytes, span.start).and_then(|()| write_all_at(&again, &[LF], span.end - 1));
             written.map_err(|error| failed(error).at(span.start))
         })?;
         again.sync_data().map_err(|error| failed(error).at(self.synced))?;
-        again.forget_cache(self.synced.min(size));
+        again.forget_cache(before.unwrap_or(from));
+        if scan::is_boundary(&self.active.file, from).map_err(failed)? != begins_line {
+            return Err(refused("the line in front of what is to be proved has lost its LF").at(from));
+        }
         self.prove_lines(size, earlier, |_, _| Ok(()))?;
         self.synced = size;
         self.unproved.clear();

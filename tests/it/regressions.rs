@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 use serde_json::{Value, json};
 use untorn::{
-    Batch, Durability, ErrorKind, Format, Left, Lock, LockWait, Options, Reader, Unterminated, Writer,
+    Batch, Durability, ErrorKind, Format, Left, Lock, LockWait, Options, Reader, Rollback, Unterminated, Writer,
     sim::{Fault, How, OpKind, OpMatch, SimDisk},
 };
 
@@ -243,4 +243,116 @@ fn a_byte_order_mark_that_a_stranger_completes_does_no_harm() {
         let text = disk.read_file(PATH).unwrap();
         assert!(text.ends_with(b"}\n") && !text.contains(&0), "{begun}, {read}: {}", text.escape_ascii());
     }
+}
+
+/// What another process appended while a torn tail was being synced into quarantine was cut off with it, and kept nowhere. P3, P4.
+#[test]
+fn what_is_appended_while_a_tail_is_being_kept_is_not_cut_off() {
+    for (torn, more) in [("{\"n\":", "1}\n{\"n\":2}\n"), ("{\"n\":1}  ", "\n{\"n\":2}\n")] {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, format!("{FIRST}{torn}")).unwrap();
+        let keeping = OpMatch::nth_of(OpKind::SyncData, 0).on(format!("{PATH}.quarantine"));
+        disk.before(keeping, move |disk| disk.append_raw(PATH, more).unwrap());
+        let writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+        assert!(writer.tail_repair().is_clean(), "{}", writer.tail_repair());
+        assert_eq!(numbers(&disk), [0, 1, 2]);
+    }
+}
+
+/// Opening went on for ever, or cut off what another process kept appending to a torn tail. P3.
+#[test]
+fn a_tail_that_others_go_on_with_again_and_again_is_fenced() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, format!("{FIRST}{{\"by\":\"")).unwrap();
+    for sync in 0..100 {
+        let keeping = OpMatch::nth_of(OpKind::SyncData, sync).on(format!("{PATH}.quarantine"));
+        disk.before(keeping, move |disk| disk.append_raw(PATH, "x").unwrap());
+    }
+    let mut writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+    assert!(writer.tail_repair().fenced());
+    writer.append(&json!({"n": 1})).unwrap();
+    assert_eq!(numbers(&disk), [0, 1]);
+}
+
+/// A durable record was no record after a power cut: the LF in front of it, which ends a torn tail, was not on the disk, as its sync had failed. P2.
+#[test]
+fn the_lf_behind_a_torn_tail_is_durable_before_what_follows_it() {
+    for (rollback, torn) in [(Rollback::Fence, "{\"by\":"), (Rollback::Cut, "{\"n\":9}")] {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, format!("{FIRST}{torn}")).unwrap();
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, 0).on(PATH), how: How::SyncFailsAndDrops(5) });
+        let mut options = options(&disk, Durability::Sync);
+        assert_eq!(options.rollback(rollback).open(PATH).unwrap_err().raw_os_error(), Some(5));
+        options.open(PATH).unwrap().append(&json!({"n": 1})).unwrap();
+        assert_eq!(numbers(&disk.crash_now()).last(), Some(&json!(1)), "{rollback:?}");
+    }
+}
+
+/// Records were called durable though the sync had failed, because it was the one that follows the repair of a stranger's tail. P2, P7.
+#[test]
+fn a_failed_sync_of_a_strangers_tail_poisons_who_has_unsynced_records() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    let mut writer = options(&disk, Durability::Os).rollback(Rollback::Fence).open(PATH).unwrap();
+    writer.append(&json!({"n": 1})).unwrap();
+    disk.append_raw(PATH, "{\"by\":").unwrap();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, count(&disk, OpKind::SyncData)), how: How::SyncFailsAndDrops(5) });
+    let error = writer.append(&json!({"n": 2})).unwrap_err();
+    assert_eq!((error.kind(), error.left(), error.raw_os_error()), (ErrorKind::Poisoned, &Left::Nothing, Some(5)));
+    assert_eq!(writer.sync().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(writer.reopen().unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
+/// A record was there twice, or was told as not there and appended again, because a stranger had written white space in front of it or behind it. P2.
+#[test]
+fn a_record_with_a_strangers_white_space_beside_it_is_not_written_again() {
+    let fails = How::ErrorAfter { bytes: usize::MAX, errno: 28 };
+    let lacks_lf = How::Short("{\"n\":1}".len());
+    for (stands, blank, before, how) in [
+        ("{\"n\":0}\n", " ", 0, How::Short(usize::MAX)),
+        ("", "\u{feff}", 0, How::Short(usize::MAX)),
+        ("{\"n\":0}\n", "\t", 0, fails),
+        ("{\"n\":0}\n", "\r\n", 1, lacks_lf),
+        ("{\"n\":0}\n", " ", 1, lacks_lf),
+    ] {
+        let disk = SimDisk::new();
+        disk.write_file(PATH, stands).unwrap();
+        let mut options = options(&disk, Durability::Os);
+        let mut writer = options.format(Format::Plain).rollback(Rollback::Fence).open(PATH).unwrap();
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how });
+        let at = if before == 0 { OpKind::Write } else { OpKind::Position };
+        let nth = count(&disk, at);
+        disk.before(OpMatch::nth_of(at, nth), move |disk| disk.append_raw(PATH, blank).unwrap());
+        let error = writer.append_json(b"{\"n\":1}").unwrap_err();
+        assert_eq!(error.left(), &Left::Unknown, "{stands:?}, {blank:?}, {how:?}");
+        drop(writer);
+        drop(options.open(PATH).unwrap());
+        assert_eq!(numbers(&disk).iter().filter(|n| **n == 1).count(), 1, "{stands:?}, {blank:?}, {how:?}");
+    }
+}
+
+/// Reopening said that all was durable, and the first record was none: the LF in front of it, of another process, had been lost with the sync. P2.
+#[test]
+fn reopening_proves_that_the_first_line_begins_one() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    disk.append_raw(PATH, "{\"n\":1}\n").unwrap();
+    let mut writer = options(&disk, Durability::Sync).open(PATH).unwrap();
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::SyncData, count(&disk, OpKind::SyncData)), how: How::SyncFailsAndDrops(5) });
+    assert!(matches!(writer.append(&json!({"n": 2})).unwrap_err().left(), Left::Whole(_)));
+    writer.reopen().unwrap();
+    assert_eq!(numbers(&disk.crash_now()).last(), Some(&json!(2)));
+}
+
+/// A batch was told as a fragment, so it was appended again, though its later records were in the file behind a stranger's fragment. P2, P7.
+#[test]
+fn nobody_knows_of_a_batch_that_landed_glued_and_could_not_be_written_again() {
+    let disk = SimDisk::new();
+    disk.write_file(PATH, FIRST).unwrap();
+    let mut writer = options(&disk, Durability::Os).rollback(Rollback::Fence).open(PATH).unwrap();
+    let mut batch = Batch::new();
+    (1..=3).for_each(|n| drop(batch.add(&json!({"n": n}))));
+    disk.before(OpMatch::nth_of(OpKind::Write, 0), |disk| disk.append_raw(PATH, "{").unwrap());
+    disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 1), how: How::ErrorAfter { bytes: 10, errno: 28 } });
+    assert_eq!(writer.append_batch(&batch).unwrap_err().left(), &Left::Unknown);
 }
