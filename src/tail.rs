@@ -9,8 +9,8 @@
 //! 3. write the LF, if the last record is whole. Crash here: as if nothing had been done, or done;
 //! 4. sync the file.
 //!
-//! Where nothing may be cut, because a stranger has the file open for writing, or wrote while the bytes were being kept, or the writer was told never
-//! to cut, an LF is written instead.
+//! Where nothing may be cut, because a stranger has the file open for writing or the writer was told never to cut, an LF is written instead. What a
+//! stranger appends while the bytes are being kept makes it another tail, which is looked at anew.
 
 use std::{
     fmt, io,
@@ -176,8 +176,24 @@ pub(crate) struct Settled {
     pub(crate) repair: TailRepair,
 }
 
+/// How often a tail is looked at again that a stranger goes on with while it is being kept.
+const TRIES: usize = 8;
+
 /// Makes the file end on a boundary, with a whole last batch. Under the exclusive lock.
 pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
+    let fenced = Rules { rollback: Rollback::Fence, ..*rules };
+    let mut tries = 0;
+    loop {
+        if let Some(settled) = settle_once(active, if tries < TRIES { rules } else { &fenced })? {
+            return Ok(settled);
+        }
+        // It is another tail by now, perhaps a whole record. Crash here: its first bytes are in quarantine too.
+        tries += 1;
+    }
+}
+
+/// Nothing if somebody who takes no lock wrote while the tail was being kept, to be cut.
+fn settle_once(active: &Active, rules: &Rules<'_>) -> Result<Option<Settled>> {
     let failed = |error| Error::io(Attempt::RepairTail, &active.place.path, error);
     let file = &active.file;
     let size = file.size().map_err(failed)?;
@@ -193,7 +209,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
         None => None,
     };
     if seeded::bug("glue") {
-        return Ok(Settled { end: size, repair: TailRepair::default() });
+        return Ok(Some(Settled { end: size, repair: TailRepair::default() }));
     }
     let terminate = matches!(last, Last::Record(_) | Last::Glued);
     let mut cut = Cut { at: if terminate { tail.rest_end } else { tail.start }, end: size, terminate, reason: tail.reason(last), batch_end: None };
@@ -205,10 +221,13 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     }
     let may_cut = || seeded::bug("fence-cuts") || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
     let mut repair = TailRepair::default();
-    let cuts = cut.at < size && may_cut() && cut.make(active, rules, &mut repair)?;
+    let cuts = cut.at < size && may_cut();
     repair.open_batch = is_batch_left || open_batch.is_some() && !cuts;
     // What arrives from here on is not looked at, so the end is where our own change ends, and not where the file does by now.
     let end = if cuts {
+        if !cut.make(active, rules, &mut repair)? {
+            return Ok(None);
+        }
         if cut.terminate { file.position().map_err(failed)? } else { cut.at }
     } else if tail.start < size {
         // The bytes stay where they are. A record that only lacks its LF gets it; any other tail is ended so that it never becomes one.
@@ -221,7 +240,7 @@ pub(crate) fn settle(active: &Active, rules: &Rules<'_>) -> Result<Settled> {
     } else {
         size
     };
-    Ok(Settled { end, repair })
+    Ok(Some(Settled { end, repair }))
 }
 
 /// Syncs the file after its end was changed, up to `end`.
