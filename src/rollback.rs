@@ -23,6 +23,9 @@ pub enum Rollback {
     #[default]
     Cut,
     /// Never cut: end it with an LF. It stays as a corrupt line, which readers report and `untorn repair` moves to quarantine.
+    ///
+    /// A batch that lands behind a stranger's half line is written again as a whole. Only its first line is corrupt then where it landed first: the
+    /// records behind that are read twice, with the same numbers.
     Fence,
 }
 

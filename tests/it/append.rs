@@ -302,6 +302,23 @@ mod among_strangers {
         }
     }
 
+    /// Where nothing may be cut, what a batch left behind a stranger's half line is read, and then all of it: with the numbers that it had, which tells.
+    #[test]
+    fn a_batch_that_is_written_again_behind_a_fragment_has_the_same_numbers() {
+        let mut batch = Batch::new();
+        batch.add(&json!({"n": 1})).unwrap().add(&json!({"n": 2})).unwrap().add(&json!({"n": 3})).unwrap();
+        for (rollback, expected) in [(Rollback::Cut, &[1, 2, 3][..]), (Rollback::Fence, &[2, 3, 1, 2, 3])] {
+            let (disk, mut writer) = open(rollback);
+            interfere(&disk, "{\"torn");
+            let appended = writer.append_batch(&batch).unwrap();
+            assert_eq!(appended.fragment().is_some(), rollback == Rollback::Fence);
+            let read = untorn::Reader::options().disk(&disk).open(PATH).unwrap().records::<serde_json::Value>();
+            let read: Vec<_> =
+                read.map(|record| record.unwrap()).filter_map(|record| Some((record.mark.seq?, record.value["n"].as_u64()?))).collect();
+            assert_eq!(read, expected.iter().map(|n| (*n, *n)).collect::<Vec<_>>(), "{rollback:?}");
+        }
+    }
+
     #[test]
     fn of_a_group_that_failed_too_the_marks_name_the_records_that_are_there() {
         let (disk, mut writer) = open(Rollback::Cut);
