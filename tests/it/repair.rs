@@ -2,21 +2,23 @@
 
 use std::{
     fs,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use base64::Engine as _;
-use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::Value;
 use untorn::{
-    Code, ErrorKind, Lock, LockWait, RepairMethod, RepairOptions, Repaired, Unterminated, What, Writer, plan_repair,
-    sim::{OpKind, OpMatch, SimDisk},
+    Code, ErrorKind, RepairMethod, RepairOptions, Repaired, Unterminated, What, plan_repair,
+    sim::{OpKind, SimDisk},
     undo_repair,
 };
 
 use crate::support::TestJournal;
+
+mod batches;
+mod conservation;
+mod others;
 
 /// A sealed line without its LF; `open` is an object without its `}`.
 fn sealed(open: &str, seq: u64, more: u64) -> String {
@@ -283,44 +285,6 @@ fn a_line_over_the_limit_is_moved_whole() {
     assert_eq!(journal.text(), before);
 }
 
-/// A batch whose end is missing is withheld by readers; repair moves its records away, and nothing that stands between them.
-#[test]
-fn an_open_batch_in_the_middle_is_moved_to_quarantine() {
-    let first = sealed("{\"id\":1", 1, 0);
-    let batch = [sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1)];
-    let next = sealed("{\"id\":5", 5, 0);
-    let journal = TestJournal::with_bytes(format!("{first}\n{}\n{{\"plain\":1}}\n\n{}\n{next}\n", batch[0], batch[1]));
-    let repaired = repair(&journal);
-    assert_eq!(journal.text(), format!("{first}\n{{\"plain\":1}}\n\n{next}\n"));
-    assert_eq!((repaired.kept, repaired.removed_bytes as usize), (3, batch[0].len() + batch[1].len() + 2));
-    assert!(newest_repair(&journal).ranges.iter().all(|(.., reason)| reason == "open-batch"));
-
-    let whole = format!("{first}\n{}\nx\n{}\n{}\n", batch[0], batch[1], sealed("{\"id\":4", 4, 0));
-    let journal = TestJournal::with_bytes(&whole);
-    repair(&journal);
-    assert_eq!(journal.text(), whole.replace("x\n", ""), "damage between the lines of a whole batch does not break it");
-}
-
-/// A batch is no longer than a line may be, wherever in the file it stands.
-#[test]
-fn a_batch_may_be_as_long_as_a_line_and_no_longer() {
-    let batch = format!("{}\n{}\n", sealed("{\"id\":2", 2, 1), sealed("{\"id\":3", 3, 0));
-    let journal = TestJournal::with_bytes(format!("{}\n{batch}", sealed("{\"id\":1", 1, 0)));
-    for (max, removed) in [(batch.len(), 0), (batch.len() - 1, batch.len())] {
-        let plan = RepairOptions::new().line_bytes_max(max as u64).plan(&journal.path).unwrap();
-        assert_eq!(plan.removed_bytes(), removed as u64, "lines of at most {max} bytes");
-    }
-}
-
-#[test]
-fn neighbouring_records_of_an_open_batch_are_one_action() {
-    let batch = format!("{}\n{}\n", sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1));
-    let next = sealed("{\"id\":5", 5, 0);
-    let plan = plan_repair(TestJournal::with_bytes(format!("{}\n{batch}{next}\n", sealed("{\"id\":1", 1, 0))).path).unwrap();
-    let told: Vec<_> = plan.actions().iter().map(|action| (action.line, action.lines, action.len as usize)).collect();
-    assert_eq!(told, [(2, 2, batch.len())]);
-}
-
 #[test]
 fn a_last_line_counts_without_its_lf_too() {
     assert_eq!(plan_repair(TestJournal::with_bytes("{\"id\":1}\n{\"id\":2}").path).unwrap().kept(), 2);
@@ -387,105 +351,6 @@ fn progress_goes_forwards_to_an_end_that_is_known_from_the_first_damage_on() {
     assert_eq!(totals, [len, len + (len - before)]);
 }
 
-/// Records stand or fall together: where one of a batch is lost, the others are moved away too.
-#[test]
-fn a_batch_that_lost_a_record_is_moved_to_quarantine() {
-    let (one, four) = (sealed("{\"id\":1", 1, 2), sealed("{\"id\":4", 4, 0));
-    let (two, three) = (sealed("{\"id\":2", 2, 1), sealed("{\"id\":3", 3, 0));
-    let journal = TestJournal::with_bytes(format!("{one}\n{}\n{three}\n{four}\n", two.replace("id", "ie")));
-    let repaired = repair(&journal);
-    assert_eq!((journal.text(), repaired.kept), (format!("{four}\n"), 1));
-}
-
-/// Who wrote half a batch and then all of it again has not lost it.
-#[test]
-fn a_batch_that_is_written_again_is_whole() {
-    let (one, five) = (sealed("{\"id\":1", 1, 0), sealed("{\"id\":5", 5, 0));
-    let batch = format!("{}\n{}\n{}\n", sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1), sealed("{\"id\":4", 4, 0));
-    let journal = TestJournal::with_bytes(format!("{one}\n{}\n{batch}{five}\n", sealed("{\"id\":2", 2, 2)));
-    repair(&journal);
-    assert_eq!(journal.text(), format!("{one}\n{batch}{five}\n"));
-}
-
-/// What is left of a batch is moved away, and a whole record behind it gets its LF all the same.
-#[test]
-fn a_last_record_behind_an_open_batch_stays() {
-    let (first, open) = (sealed("{\"id\":1", 1, 0), sealed("{\"id\":2", 2, 2));
-    let journal = TestJournal::with_bytes(format!("{first}\n{open}\n{{\"id\":9}}"));
-    let repaired = repair(&journal);
-    assert_eq!(journal.text(), format!("{first}\n{{\"id\":9}}\n"));
-    assert_eq!((repaired.terminated, repaired.remaining), (true, 0));
-}
-
-/// A record that is moved away gets no LF, which would be a blank line in its place.
-#[test]
-fn a_last_record_of_a_batch_that_lost_one_goes_without_its_lf() {
-    let first = sealed("{\"id\":1", 1, 0);
-    let batch = format!("{}\n{}", sealed("{\"id\":2", 2, 2), sealed("{\"id\":4", 4, 0));
-    for between in ["", "{\"plain\":1}\n"] {
-        for behind in ["", "\0\0", " "] {
-            let journal = TestJournal::with_bytes(format!("{first}\n{between}{batch}{behind}"));
-            let repaired = repair(&journal);
-            assert_eq!(journal.text(), format!("{first}\n{between}"), "{behind:?}");
-            assert_eq!((repaired.terminated, repaired.removed_bytes as usize), (false, batch.len() + behind.len()), "{behind:?}");
-        }
-    }
-}
-
-/// A batch that lacks an LF, or all but the last, has as many bytes too few; it is whole only if it fits with them, or readers would withhold it.
-#[test]
-fn a_batch_is_measured_with_the_lfs_that_it_gets() {
-    let (one, last) = (sealed("{\"id\":1", 1, 0), sealed("{\"id\":5", 5, 0));
-    let batch = [sealed("{\"id\":2", 2, 2), sealed("{\"id\":3", 3, 1), sealed("{\"id\":4", 4, 0)];
-    let whole = format!("{}\n", batch.join("\n"));
-    let damaged = [
-        format!("{one}\n{}\n{last}\n", batch.concat()),
-        format!("{one}\n{}{}\n{}\n{last}\n", batch[0], batch[1], batch[2]),
-        format!("{one}\n{}\n{}{}\n{last}\n", batch[0], batch[1], batch[2]),
-        format!("{one}\n{}\n{}{}", batch[0], batch[1], batch[2]),
-        format!("{one}\n{}", batch.join("\n")),
-    ];
-    for before in damaged {
-        let behind = if before.ends_with('\n') { format!("{last}\n") } else { String::new() };
-        let fits = [(whole.len(), &*whole), (whole.len() - 1, "")];
-        // LFs that go in before the batch are none of its own.
-        for ((max, kept), glued) in fits.into_iter().flat_map(|fit| [(fit, ""), (fit, "{\"id\":0}")]) {
-            let journal = TestJournal::with_bytes(format!("{glued}{before}"));
-            let mut options = RepairOptions::new();
-            options.line_bytes_max(max as u64);
-            let repaired = options.plan(&journal.path).unwrap().apply().unwrap();
-            let first = if glued.is_empty() { String::new() } else { format!("{glued}\n") };
-            assert_eq!(journal.text(), format!("{first}{one}\n{kept}{behind}"), "lines of at most {max} bytes: {glued}{before}");
-            assert_eq!(repaired.remaining, 0, "lines of at most {max} bytes: {glued}{before}");
-        }
-    }
-}
-
-/// A record of a batch is salvaged, and completes it.
-#[test]
-fn a_salvaged_record_completes_its_batch() {
-    let (one, two, three) = (sealed("{\"id\":1", 1, 2), sealed("{\"id\":2", 2, 1), sealed("{\"id\":3", 3, 0));
-    let journal = TestJournal::with_bytes(format!("{one}\n{two}\n\0\0{three}\n"));
-    repair(&journal);
-    assert_eq!(journal.text(), format!("{one}\n{two}\n{three}\n"));
-    let journal = TestJournal::with_bytes(format!("{one}{two}\n"));
-    repair(&journal);
-    assert_eq!(journal.text(), "", "no end, no batch");
-}
-
-#[test]
-fn an_open_batch_at_the_end_is_cut_with_its_blank_lines() {
-    let first = sealed("{\"id\":1", 1, 0);
-    let second = sealed("{\"id\":3", 3, 1);
-    for tail in ["\n", "\n\n \n", "\n{\"id\":3", "", &format!("\n{second}\n"), &format!("\n\n{second}")] {
-        let journal = TestJournal::with_bytes(format!("{first}\n{}{tail}", sealed("{\"id\":2", 2, 2)));
-        let plan = plan_repair(&journal.path).unwrap();
-        assert_eq!((plan.how(), plan.kept()), (RepairMethod::InPlace, 1), "{tail:?}");
-        plan.apply().unwrap();
-        assert_eq!(journal.text(), format!("{first}\n"), "{tail:?}");
-    }
-}
-
 /// X-12: a journal of a newer format is refused, and not a byte is touched.
 #[test]
 fn a_newer_format_is_not_touched() {
@@ -515,46 +380,6 @@ fn a_compressed_file_is_refused_with_a_hint() {
     }
 }
 
-/// X-13: a writer that holds the lock for its life is not repaired under its hands; one that does not goes on in the repaired file.
-#[test]
-fn live_writers_are_refused_or_go_on_in_the_repaired_file() {
-    let before = "{\"id\":1}\nx\n{\"id\":2}\n";
-    let journal = TestJournal::with_bytes(before);
-    let held = journal.open_with(|options| {
-        options.lock(Lock::Held, LockWait::Never);
-    });
-    let mut options = RepairOptions::new();
-    options.lock_wait(LockWait::Never);
-    let error = options.plan(&journal.path).unwrap().apply().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Locked);
-    assert!(error.to_string().contains("process"), "{error}");
-    assert_eq!(journal.text(), before);
-    drop(held);
-
-    let mut live = journal.open();
-    live.append(&json!({"id": 3})).unwrap();
-    let repaired = repair(&journal);
-    assert_eq!(repaired.remaining, 0);
-    live.append(&json!({"id": 4})).unwrap();
-    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n{\"id\":4}\n");
-}
-
-#[test]
-fn a_repair_waits_for_the_lock_as_long_as_it_is_told() {
-    for (wait, is_done) in [(LockWait::Never, false), (LockWait::For(Duration::from_secs(600)), true)] {
-        let disk = SimDisk::new();
-        disk.write_file("/j.jsonl", "{\"id\":1}\nx\n").unwrap();
-        let writer = disk.as_process(7, "writer").open_raw("/j.jsonl").unwrap();
-        assert!(writer.try_lock().unwrap());
-        let tried = disk.log().iter().filter(|op| op.kind == OpKind::TryLock).count();
-        // The writer goes away just before the lock is asked for once more.
-        disk.before(OpMatch::nth_of(OpKind::TryLock, tried + 1), move |_| drop(writer));
-        let plan = RepairOptions::new().disk(&disk).lock_wait(wait).plan("/j.jsonl").unwrap();
-        let ended = plan.apply().map(|repaired| repaired.changed).map_err(|error| error.kind());
-        assert_eq!(ended, if is_done { Ok(true) } else { Err(ErrorKind::Locked) }, "{wait:?}");
-    }
-}
-
 /// What a program tells its user is what happened.
 #[test]
 fn a_repair_tells_all_that_it_did() {
@@ -576,159 +401,6 @@ fn a_repair_tells_all_that_it_did() {
         assert_eq!((repaired.backup.is_some(), &repaired.quarantine), (backs_up, &Some(quarantine)), "{before}");
         let kept: Value = serde_json::from_str(journal.quarantine().unwrap().lines().last().unwrap()).unwrap();
         assert_eq!(kept["repair"].as_str(), repaired.repair.as_deref(), "{before}");
-    }
-}
-
-/// What strangers write while a file is replaced is taken over where it is whole, and told of where it is damage.
-#[test]
-fn what_strangers_write_during_a_swap_is_told() {
-    let disk = SimDisk::new();
-    disk.write_file("/j.jsonl", "{\"id\":1}\nx\n{\"id\":2}\n").unwrap();
-    let stranger = disk.as_process(7, "logger").open_raw("/j.jsonl").unwrap();
-    disk.before(OpMatch::nth_of(OpKind::Rename, 0), move |_| stranger.append("{\"id\":5}\n").unwrap());
-    // By then the name is that of the new file.
-    disk.before(OpMatch::nth_of(OpKind::Remove, 0), |disk| disk.append_raw("/j.jsonl", "y\n{\"id\":3}{\"id\":4}\n").unwrap());
-    let plan = || RepairOptions::new().disk(&disk).force().plan("/j.jsonl").unwrap();
-    let repaired = plan().apply().unwrap();
-    let now = String::from_utf8(disk.read_file("/j.jsonl").unwrap()).unwrap();
-    assert_eq!(now, "{\"id\":1}\n{\"id\":2}\ny\n{\"id\":3}{\"id\":4}\n{\"id\":5}\n");
-    assert_eq!((repaired.late_bytes, repaired.len_after), (9, now.len() as u64));
-    assert_eq!((repaired.remaining, plan().actions().len()), (3, 3));
-}
-
-/// X-13: a write in progress is no corruption: what a plan saw of it is looked at again.
-#[test]
-fn a_line_that_was_being_written_is_not_cut() {
-    let journal = TestJournal::with_bytes("{\"id\":1}\n{\"id\":2");
-    let plan = plan_repair(&journal.path).unwrap();
-    journal.append_as_stranger("}\n");
-    assert_eq!(plan.apply().unwrap_err().kind(), ErrorKind::Changed);
-    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
-
-    let journal = TestJournal::with_bytes(format!("x\n{}\n", sealed("{\"id\":1", 1, 1)));
-    let plan = plan_repair(&journal.path).unwrap();
-    journal.append_as_stranger(sealed("{\"id\":2", 2, 0) + "\n");
-    assert_eq!(plan.apply().unwrap_err().kind(), ErrorKind::Changed);
-}
-
-#[test]
-fn whole_lines_appended_since_the_plan_are_kept() {
-    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\ny\n");
-    let plan = plan_repair(&journal.path).unwrap();
-    journal.append_as_stranger("{\"id\":3}\n\n{\"id\":4}\n");
-    let repaired = plan.apply().unwrap();
-    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n\n{\"id\":4}\n");
-    assert_eq!((repaired.kept, repaired.remaining), (4, 0));
-    // What was to be cut in place is no longer at the end.
-    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n");
-    let plan = plan_repair(&journal.path).unwrap();
-    assert_eq!(plan.how(), RepairMethod::InPlace);
-    journal.append_as_stranger("{\"id\":2}\n");
-    plan.apply().unwrap();
-    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
-}
-
-#[test]
-fn a_file_that_changed_since_the_plan_is_left_alone() {
-    let before = "{\"id\":1}\nx\n{\"id\":2}\n";
-    type Change = fn(&TestJournal);
-    let changes: [(&str, Change); 5] = [
-        ("another file", |journal| {
-            let other = journal.path.with_extension("other");
-            fs::copy(&journal.path, &other).unwrap();
-            fs::rename(&other, &journal.path).unwrap();
-        }),
-        ("other damage", |journal| fs::write(&journal.path, "{\"id\":1}\ny\n{\"id\":2}\n").unwrap()),
-        ("shorter", |journal| fs::write(&journal.path, "{\"id\":1}\nx\n").unwrap()),
-        ("torn since", |journal| journal.append_as_stranger("{\"id\":")),
-        ("corrupt since", |journal| journal.append_as_stranger("z\n")),
-    ];
-    for (what, change) in changes {
-        let journal = TestJournal::with_bytes(before);
-        let plan = plan_repair(&journal.path).unwrap();
-        change(&journal);
-        let now = journal.bytes();
-        assert_eq!(plan.apply().unwrap_err().kind(), ErrorKind::Changed, "{what}");
-        assert_eq!((journal.bytes(), journal.quarantine()), (now, None), "{what}");
-        assert_eq!(fs::read_dir(journal.dir()).unwrap().count(), 1, "{what}");
-    }
-}
-
-#[test]
-fn a_stranger_stops_a_repair_unless_forced() {
-    for before in ["{\"id\":1}\nx\n{\"id\":2}\n", "{\"id\":1}\nx\n"] {
-        let journal = TestJournal::with_bytes(before);
-        let stranger = fs::OpenOptions::new().append(true).open(&journal.path).unwrap();
-        let error = plan_repair(&journal.path).unwrap().apply().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Stranger);
-        assert!(error.to_string().contains(&format!("process {} (", std::process::id())), "{error}");
-        assert_eq!((journal.text().as_str(), journal.quarantine()), (before, None));
-        let repaired = RepairOptions::new().force().plan(&journal.path).unwrap().apply().unwrap();
-        assert_eq!(journal.text(), before.replace("x\n", ""));
-        assert!(repaired.backup.is_some(), "what the stranger goes on writing is in the backup");
-        drop(stranger);
-    }
-}
-
-/// X-14: what is no regular file is refused, a link is followed once, and a second hard link refuses a rewrite, not a cut.
-#[test]
-fn links_and_special_files() {
-    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\n");
-    let second = journal.dir().join("second");
-    fs::hard_link(&journal.path, &second).unwrap();
-    assert_eq!(plan_repair(&journal.path).unwrap().apply().unwrap_err().kind(), ErrorKind::HardLinked);
-    assert_eq!((journal.text().as_str(), journal.quarantine()), ("{\"id\":1}\nx\n{\"id\":2}\n", None));
-    fs::remove_file(second).unwrap();
-
-    let link = journal.dir().join("link.jsonl");
-    std::os::unix::fs::symlink(&journal.path, &link).unwrap();
-    let plan = plan_repair(&link).unwrap();
-    assert_eq!(plan.path(), journal.path);
-    plan.apply().unwrap();
-    assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
-    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-
-    assert_eq!(plan_repair(journal.dir()).unwrap_err().kind(), ErrorKind::NotAFile);
-    let fifo = journal.dir().join("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert_eq!(plan_repair(&fifo).unwrap_err().kind(), ErrorKind::NotAFile);
-    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
-
-    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n");
-    fs::hard_link(&journal.path, journal.dir().join("second")).unwrap();
-    repair(&journal);
-    assert_eq!(journal.text(), "{\"id\":1}\n");
-}
-
-/// The quarantine is never written through a link.
-#[test]
-fn a_quarantine_that_is_a_link_is_refused() {
-    let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\n");
-    let target = journal.dir().join("target");
-    fs::write(&target, "").unwrap();
-    std::os::unix::fs::symlink(&target, journal.dir().join("j.jsonl.quarantine")).unwrap();
-    assert!(plan_repair(&journal.path).unwrap().apply().is_err());
-    assert_eq!((journal.text().as_str(), fs::read_to_string(target).unwrap().as_str()), ("{\"id\":1}\nx\n{\"id\":2}\n", ""));
-}
-
-/// What a crash between link and rename leaves is removed by the next opener, and by the next repair.
-#[test]
-fn a_backup_that_is_still_the_journal_is_removed() {
-    for name in ["j.jsonl.bak-20261121T040201Z", "j.jsonl.bak-20261121T040201Z-2"] {
-        let journal = TestJournal::with_bytes("{\"id\":1}\nx\n{\"id\":2}\n");
-        let leftover = journal.dir().join(name);
-        fs::hard_link(&journal.path, &leftover).unwrap();
-        let writer = Writer::open(&journal.path).unwrap();
-        assert!(!leftover.exists());
-        drop(writer);
-        fs::hard_link(&journal.path, &leftover).unwrap();
-        let stale = journal.dir().join("j.jsonl.untorn-tmp-1");
-        fs::write(&stale, "half").unwrap();
-        let older = journal.dir().join("j.jsonl.bak-20200101T000000Z");
-        fs::write(&older, "an older backup").unwrap();
-        repair(&journal);
-        assert!(!leftover.exists() && !stale.exists() && older.exists());
-        assert_eq!(journal.text(), "{\"id\":1}\n{\"id\":2}\n");
     }
 }
 
@@ -762,127 +434,4 @@ fn nothing_to_do_changes_nothing() {
         assert_eq!(fs::metadata(&journal.path).unwrap().modified().unwrap(), modified);
     }
     assert_eq!(plan_repair(PathBuf::from("/nowhere/at/all.jsonl")).unwrap_err().kind(), ErrorKind::Io);
-}
-
-const FRAGMENTS: &[&[u8]] = &[
-    b"{\"id\":1,\"te",
-    b"{",
-    b"}",
-    b"[",
-    b"\"",
-    b"{\"other\":2}",
-    b"12",
-    b"true",
-    b"[3]",
-    b"\"s\"",
-    b"\xE6\x87",
-    b" ",
-    b"\r\n",
-    b"\0\0\0",
-    b"\xEF\xBB\xBF",
-    b"x",
-];
-
-/// Parts of lines, healthy and not, that come together in any order.
-fn part() -> impl Strategy<Value = Vec<u8>> {
-    let seq = 1..12_u64;
-    prop_oneof![
-        4 => (0..3_u8).prop_map(|id| format!("{{\"id\":{id}}}").into_bytes()),
-        4 => (seq.clone(), 0..3_u64).prop_map(|(seq, more)| sealed(&format!("{{\"id\":{seq}"), seq, more).into_bytes()),
-        1 => seq.prop_map(|seq| sealed("{\"id\":0", seq, 0).replace("id", "ie").into_bytes()),
-        8 => Just(b"\n".to_vec()),
-        2 => prop::sample::select(FRAGMENTS).prop_map(<[u8]>::to_vec),
-        1 => (60..80_usize).prop_map(|len| vec![0; len]),
-        1 => prop::collection::vec(any::<u8>(), 0..20),
-    ]
-}
-
-fn file() -> impl Strategy<Value = Vec<u8>> {
-    prop::collection::vec(part(), 0..24).prop_map(|parts| parts.concat())
-}
-
-/// Whether a line without its LF is healthy, told without the library. One that only looks as if it were sealed is not.
-fn is_healthy(line: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(line) else { return false };
-    let text = text.trim_end_matches([' ', '\t', '\r']);
-    let sealed = text.strip_suffix("\"}").and_then(|rest| rest.rsplit_once(",\"_crc\":\""));
-    match sealed {
-        Some((covered, crc)) => text.starts_with('{') && crc == format!("{:08x}", crc32fast::hash(covered.as_bytes())),
-        None if text.contains("_seq") => false,
-        None => text.trim_start_matches([' ', '\t', '\r']).is_empty() || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok(),
-    }
-}
-
-/// The conservation law: see the module.
-fn conserves(before: &[u8], options: &RepairOptions) {
-    let journal = TestJournal::with_bytes(before);
-    let plan = options.plan(&journal.path).expect("a plan");
-    let (is_empty, salvaged) = (plan.is_empty(), plan.salvaged());
-    let repaired = plan.apply().expect("a repair");
-    let after = journal.bytes();
-    let kept = newest_repair(&journal);
-    assert_eq!(repaired.changed, !is_empty);
-    assert_eq!(repaired.remaining, 0);
-    assert!(options.plan(&journal.path).unwrap().is_empty(), "a second repair is a no-op");
-    let report = untorn::verify(&journal.path).expect("a report");
-    assert!(report.is_clean(), "{:?} in {:?}", report.findings(), String::from_utf8_lossy(&journal.bytes()));
-    // Everything that is not there any more is in quarantine, at its offset; and nothing is there that was not.
-    assert_eq!(kept.applied_to(before), after);
-    // Healthy lines stay byte for byte, but for those of a batch whose end is missing.
-    let mut start = 0;
-    for line in before.split_inclusive(|byte| *byte == b'\n') {
-        let range = start..start + line.len();
-        start = range.end;
-        let Some(text) = line.strip_suffix(b"\n") else { continue };
-        let text = if range.start == 0 { text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text) } else { text };
-        let touched =
-            kept.ranges.iter().find(|(offset, bytes, reason)| *offset < range.end && range.start < offset + bytes.len() && reason != "open-batch");
-        let split = kept.added.iter().any(|offset| range.contains(offset) && *offset > range.start);
-        assert!(!is_healthy(text) || (touched.is_none() && !split), "a healthy line was touched: {:?}", String::from_utf8_lossy(line));
-    }
-    // Every line that is left is healthy, so what was salvaged is a whole record on a line of its own.
-    let text = after.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&after);
-    assert!(text.is_empty() || text.ends_with(b"\n"));
-    for line in text.split(|byte| *byte == b'\n') {
-        assert!(is_healthy(line), "left behind: {:?}", String::from_utf8_lossy(line));
-    }
-    assert_eq!(repaired.salvaged, salvaged);
-    if !is_empty {
-        undo_repair(&journal.path).expect("it can be undone");
-        assert_eq!(journal.bytes(), before, "the original is rebuilt");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// P4: nothing is lost by a repair, nothing is invented, and it can be taken back.
-    #[test]
-    fn repair_conserves_every_byte(before in file()) {
-        conserves(&before, &RepairOptions::new());
-    }
-
-    #[test]
-    fn repair_without_salvage_conserves_every_byte(before in file()) {
-        conserves(&before, RepairOptions::new().without_salvage().unterminated(Unterminated::Quarantine).without_backup());
-    }
-
-    #[test]
-    fn bytes_out_of_nowhere_are_conserved(before in prop::collection::vec(prop::sample::select(b"{}[]\",:1e\\ \n\n\0\xEF\xBB\xBFx".to_vec()), 0..60)) {
-        conserves(&before, &RepairOptions::new());
-    }
-}
-
-/// S2-06, X-07: a sealed and a plain file cut at every byte, and with every byte overwritten.
-#[test]
-fn damage_at_every_byte_is_conserved() {
-    let lines = format!("{}\n{}\n{{\"id\":\"\u{e9}\"}}\n{}\n", sealed("{\"id\":1", 1, 1), sealed("{\"id\":2", 2, 0), sealed("{\"id\":3", 3, 0));
-    for at in 0..=lines.len() {
-        conserves(&lines.as_bytes()[..at], &RepairOptions::new());
-        let mut changed = lines.clone().into_bytes();
-        if let Some(place) = changed.get_mut(at) {
-            *place = [b'\n', 0, b'}'][at % 3];
-        }
-        conserves(&changed, &RepairOptions::new());
-    }
 }
