@@ -51,7 +51,6 @@ impl SimDisk {
             }
         };
         let mut state = self.shared.freed.wait_while(self.state(), |state| !ready(state)).unwrap_or_else(PoisonError::into_inner);
-        state.moved = None;
         let done = act(&mut state, how);
         let said = match how {
             Some(How::ErrorAfter { errno, .. }) => Some(io::Error::from_raw_os_error(errno)),
@@ -302,7 +301,11 @@ impl SimFile {
 
     /// Does something with the handle that is no op: what a stranger does.
     pub(super) fn aside<T>(&self, act: impl FnOnce(&mut State, u64) -> T) -> T {
-        act(&mut self.disk.state(), self.handle)
+        let mut state = self.disk.state();
+        let done = act(&mut state, self.handle);
+        // What moved here is no op's.
+        state.moved = None;
+        done
     }
 }
 

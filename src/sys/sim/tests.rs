@@ -271,6 +271,16 @@ mod faults {
         assert_eq!((write.moved, write.outcome), (Some(0..2), Outcome::Failed(EIO)));
     }
 
+    /// The log said of a write that failed at once that it had moved bytes: those of a stranger who wrote right before it.
+    #[test]
+    fn what_a_stranger_writes_before_a_call_is_not_told_of_the_call() {
+        let (disk, file) = journal("");
+        disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how: How::Errno(EIO) });
+        disk.before(OpMatch::nth_of(OpKind::Write, 0), |disk| disk.append_raw("j", "x").unwrap());
+        assert_eq!(errno(file.write(b"abc")), Some(EIO));
+        assert_eq!((disk.log().last().unwrap().moved.clone(), text(&disk)), (None, "x".to_owned()));
+    }
+
     #[test]
     fn a_file_that_was_opened_in_vain_is_closed() {
         let (disk, file) = journal("");
