@@ -19,7 +19,8 @@ use crate::{
 /// What to do with a piece of a failed append that is in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rollback {
-    /// Cut it off. Exact among writers that take the lock; a stranger that appends between the last look and the cut loses what it wrote.
+    /// Cut it off. Exact among writers that take the lock; a stranger that appends between the last look and the cut loses what it wrote. Where a
+    /// stranger's bytes stand behind it already, or the cut fails, it stays as with `Fence`.
     #[default]
     Cut,
     /// Never cut: end it with an LF. It stays as a corrupt line, which readers report and `untorn repair` moves to quarantine.

@@ -331,6 +331,25 @@ fn a_record_with_a_strangers_white_space_beside_it_is_not_written_again() {
     }
 }
 
+/// A record was there twice, or was told as not there, because it could not be read whether a stranger's white space stood beside it. P2, P7.
+#[test]
+fn a_record_is_written_again_only_if_it_is_known_not_to_be_read() {
+    for how in [How::Short(usize::MAX), How::ErrorAfter { bytes: usize::MAX, errno: 28 }] {
+        for read in 0..8 {
+            let disk = SimDisk::new();
+            disk.write_file(PATH, "{\"n\":0}\n").unwrap();
+            let mut options = options(&disk, Durability::Os);
+            let mut writer = options.format(Format::Plain).rollback(Rollback::Fence).open(PATH).unwrap();
+            disk.before(OpMatch::nth_of(OpKind::Write, 0), |disk| disk.append_raw(PATH, " ").unwrap());
+            disk.fail(Fault { at: OpMatch::nth_of(OpKind::Write, 0), how });
+            disk.fail(Fault { at: OpMatch::nth_of(OpKind::ReadAt, count(&disk, OpKind::ReadAt) + read), how: How::Errno(5) });
+            let error = writer.append_json(b"{\"n\":1}").unwrap_err();
+            assert_eq!(error.left(), &Left::Unknown, "{how:?}, read {read}");
+            assert_eq!(numbers(&disk).iter().filter(|n| **n == 1).count(), 1, "{how:?}, read {read}");
+        }
+    }
+}
+
 /// Reopening said that all was durable, and the first record was none: the LF in front of it, of another process, had been lost with the sync. P2.
 #[test]
 fn reopening_proves_that_the_first_line_begins_one() {
