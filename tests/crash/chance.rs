@@ -25,7 +25,13 @@ impl Chance {
 
     /// Another one, which goes its own way.
     pub(crate) fn fork(&mut self) -> Chance {
-        Chance(self.next() | 1)
+        // Mixed, because what the generator gives is where it stands: the other one would go the same way, one step ahead.
+        let mixed = (self.next() ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        Chance((mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) | 1)
+    }
+
+    pub(crate) fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.within(0..of.len() as u64) as usize]
     }
 
     pub(crate) fn within(&mut self, range: Range<u64>) -> u64 {

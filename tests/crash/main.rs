@@ -2,7 +2,7 @@
 //!
 //! On a simulated disk, a [`script`] of appends runs and keeps a ledger of what it was told. [`faults`] makes each call of it fail, in every way;
 //! [`power`] cuts the power before each call and tries every state that the disk could be in; [`strangers`] lets a process that knows of no lock
-//! write between any two calls. On the real one, [`syscalls`] does the same to the command as it ships, [`kills`] kills many of it at one
+//! write between any two calls; [`storm`] does several of these at once, by chance. On the real one, [`syscalls`] does the same to the command as it ships, [`kills`] kills many of it at one
 //! journal, [`shutdown`] cuts the power of real file systems, and [`writeback`] lets their syncs fail. Whatever happened, [`promises`] then holds
 //! the file against the ledger.
 //!
@@ -28,6 +28,7 @@ mod history;
 mod kills;
 mod lane;
 mod mount;
+mod owners;
 mod power;
 mod promises;
 mod quarantine;
@@ -36,8 +37,10 @@ mod saves;
 mod script;
 mod shutdown;
 mod shutdown_history;
+mod storm;
 mod strangers;
 #[cfg(feature = "cli")]
 mod syscalls;
 mod table;
+mod weather;
 mod writeback;

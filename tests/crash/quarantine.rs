@@ -19,15 +19,25 @@ pub(crate) fn check(disk: &SimDisk, before: &[u8], repair: &TailRepair) -> Resul
     let mut at = range.start;
     for entry in kept {
         let len = entry["len"].as_u64().unwrap() as usize;
-        let bytes = match (entry.get("text"), entry.get("base64")) {
-            (Some(text), _) => text.as_str().unwrap().as_bytes().to_vec(),
-            (None, Some(base64)) => base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap(),
-            (None, None) => vec![0; len],
-        };
+        let bytes = bytes(entry, len);
         if entry["offset"] != at || before.get(at..at + len) != Some(&bytes[..]) {
             return Err(format!("quarantine is wrong at byte {at}: {entry}"));
         }
         at += len;
     }
     if at == range.end { Ok(()) } else { Err(format!("quarantine ends at byte {at}, not {}", range.end)) }
+}
+
+/// All ranges that a quarantine keeps, of whichever repair: where they stood, and their bytes.
+pub(crate) fn kept(quarantine: &[u8]) -> Vec<(usize, Vec<u8>)> {
+    let entries = quarantine.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    entries.filter_map(|entry| Some((entry["offset"].as_u64()? as usize, bytes(&entry, entry["len"].as_u64()? as usize)))).collect()
+}
+
+fn bytes(entry: &serde_json::Value, len: usize) -> Vec<u8> {
+    match (entry.get("text"), entry.get("base64")) {
+        (Some(text), _) => text.as_str().unwrap().as_bytes().to_vec(),
+        (None, Some(base64)) => base64::engine::general_purpose::STANDARD.decode(base64.as_str().unwrap()).unwrap(),
+        (None, None) => vec![0; len],
+    }
 }
