@@ -70,7 +70,7 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
                 end = ours.start;
             }
             Ok(Written::Glued(mixed) | Written::Mixed { range: mixed, .. })
-                if lines.ends.len() == 1 && rollback::is_among_blanks(file, lines.bytes, mixed.start).is_ok_and(|is_there| !is_there) =>
+                if lines.ends.len() == 1 && !rollback::is_among_blanks(file, lines.bytes, mixed.start).unwrap_or(true) =>
             {
                 end = mixed.end;
                 fragment = Some(fragment.map_or(mixed.start, |earlier| earlier.start)..mixed.end);
@@ -95,7 +95,7 @@ pub(crate) fn append(file: &File, lines: &Lines<'_>, end: u64, how: Rollback) ->
                 let missing = lines.bytes.get(lines.start_of(whole)..).unwrap_or_default();
                 let is_read =
                     || -> io::Result<bool> { Ok(rollback::is_among_blanks(file, missing, from)? || rollback::ends_batch(file, lines, whole, from)?) };
-                if rolled_back.rest != Rest::Unknown && !is_read().is_ok_and(|is_read| !is_read) {
+                if rolled_back.rest != Rest::Unknown && is_read().unwrap_or(true) {
                     rolled_back.rest = Rest::Unknown;
                 }
                 return Err(Failed { cause: stopped.cause, rolled_back });
