@@ -30,6 +30,7 @@ impl Chance {
         Chance((mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) | 1)
     }
 
+    #[allow(dead_code, reason = "not every test that has it chooses")]
     pub(crate) fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.within(0..of.len() as u64) as usize]
     }
