@@ -11,8 +11,13 @@ pub(crate) struct Chance(u64);
 
 impl Chance {
     pub(crate) fn new(what: &str) -> Chance {
+        Chance::seeded(what, RandomState::new().hash_one(what))
+    }
+
+    /// With this seed, unless another one is given.
+    pub(crate) fn seeded(what: &str, seed: u64) -> Chance {
         let given = std::env::var("UNTORN_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| RandomState::new().hash_one(what));
+        let seed = given.unwrap_or(seed);
         println!("{what}: UNTORN_SEED={seed}");
         Chance(seed | 1)
     }

@@ -15,10 +15,10 @@
 //! - A stranger's line that is, byte for byte, what our plain line is: nobody can tell the two apart. Nor a piece of a short write of ours that a
 //!   stranger completed with the very bytes that were missing, such as the LF: that line is read, and the one that was written again.
 //! - A batch whose first line a stranger spoilt and that could not be cut: its later records are read, and if it was written again, twice, with the
-//!   same numbers.
+//!   same numbers. So is all of it, where a short write ended between two of its lines and the stranger's line stands there.
 //! - In plain form, a line that is partly a stranger's and partly ours, and yet is a record; and pieces of a bare number beside a stranger's bytes, as
 //!   `1` and `23` make `123`.
-//! - A stranger's LF in front of our line that was lost with a failed sync, which a later sync does not tell.
+//! - What a stranger wrote in front of our line, and was lost with a failed sync, which a later sync does not tell.
 //! - What a stranger writes in the moment between the last look and the cut, which [`owners`](crate::owners) knows of.
 
 use std::{
@@ -83,7 +83,8 @@ impl Sum for Seen {
 #[test]
 fn whatever_comes_together_what_was_told_is_true() {
     let runs = lane::pick(20_000, 600_000);
-    let mut chance = Chance::new("storm");
+    // The bounded lane tries the same every time, as it does with fuzzing; what is new is for the long one.
+    let mut chance = lane::pick::<fn() -> Chance>(|| Chance::seeded("storm", 46), || Chance::new("storm"))();
     let chances: Vec<Chance> = (0..runs).map(|_| chance.fork()).collect();
     let seen: Seen = crashes::side_by_side(runs, |index| {
         let mut chance = chances[index].clone();
@@ -193,7 +194,9 @@ impl Run<'_> {
         owners.resize(file.len(), Owner::Us);
         let found = Found::read(&cut, &owners)?;
         for (payload, told) in self.ledger.iter().filter(|entry| entry.1 == Told::There { durable: true }) {
-            let is_behind_nuls = memchr::memmem::find_iter(&file, &self.weather.begun(payload)).any(|at| at > 0 && file[at - 1] == 0);
+            // What a stranger wrote in front of it was lost with a failed sync.
+            let line_start = |at: usize| memchr::memrchr(b'\n', &file[..at]).map_or(0, |lf| lf + 1);
+            let is_behind_nuls = memchr::memmem::find_iter(&file, &payload[..payload.len() - 1]).any(|at| file[line_start(at)..at].contains(&0));
             if !is_behind_nuls {
                 self.holds(payload, *told, &found).map_err(|why| format!("after a power cut: {why}"))?;
             }
@@ -397,7 +400,7 @@ impl Run<'_> {
                 return Err(format!("{payload} was said to have left nothing, and a piece of it stands there"));
             }
         }
-        let [first, second, third] = [0, 1, 2].map(|nth| found.times(&self.weather.payloads[nth]));
+        let [first, second, third] = [0, 1, 2].map(|nth| found.times(&self.weather.payloads[nth]) - found.twins(&self.weather.payloads[nth]));
         let is_spoilt = self.is_batch_spoilt();
         if self.weather.way == Way::Batch && (first, second) != (second, third) && !(is_spoilt && first <= second && second <= third) {
             return Err(format!("a part of a batch is read: {first}, {second} and {third} times"));
@@ -427,9 +430,9 @@ impl Run<'_> {
     /// What was told of a record, against how often it is read.
     fn holds(&self, payload: &str, told: Told, found: &Found) -> Result<(), String> {
         let all = found.times(payload);
-        let twins = found.0.iter().filter(|one| one.payload == payload && one.is_stranger).count();
+        let twins = found.twins(payload);
         let completed = found.0.iter().filter(|one| one.payload == payload && !one.is_ours).count();
-        let is_repeated = self.weather.payloads[1..3].iter().any(|later| later == payload) && self.is_batch_spoilt();
+        let is_repeated = self.weather.payloads[..3].iter().any(|member| member == payload) && self.is_batch_spoilt();
         let holds = match told {
             Told::There { .. } => all == 1 || all == 1 + twins || all == 1 + completed || all > 1 && is_repeated,
             Told::Unknown => all <= 1 + completed || is_repeated,
@@ -475,6 +478,11 @@ impl Found {
 
     fn times(&self, payload: &str) -> usize {
         self.0.iter().filter(|one| one.payload == payload).count()
+    }
+
+    /// How many of those are a stranger's.
+    fn twins(&self, payload: &str) -> usize {
+        self.0.iter().filter(|one| one.payload == payload && one.is_stranger).count()
     }
 }
 
