@@ -336,7 +336,8 @@ impl Quarantine<'_> {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let file = disk.create_append(path, mode).map_err(failed)?;
-                // Else what one user's repair creates may be closed to the journal's own writers, and without it they open no journal with a torn end.
+                // What one user's repair creates may be closed to the journal's own writers, and without it they open no journal with a torn end. Crash
+                // here: it is empty, and stays closed to them until whoever created it removes it.
                 if let Err(error) = file.own_like(journal) {
                     tracing::debug!(path = %path.display(), %error, "the quarantine could not get the journal's owner and mode");
                 }

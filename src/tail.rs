@@ -220,9 +220,8 @@ fn settle_once(active: &Active, rules: &Rules<'_>) -> Result<Option<Settled>> {
         cut = Cut { at: from, terminate: false, batch_end: Some(batch_end), ..cut };
     }
     let may_cut = || seeded::bug("fence-cuts") || rules.rollback == Rollback::Cut && active.place.disk.strangers(active.id).is_empty();
-    let mut repair = TailRepair::default();
     let cuts = cut.at < size && may_cut();
-    repair.open_batch = is_batch_left || open_batch.is_some() && !cuts;
+    let mut repair = TailRepair { open_batch: is_batch_left || open_batch.is_some() && !cuts, ..TailRepair::default() };
     // What arrives from here on is not looked at, so the end is where our own change ends, and not where the file does by now.
     let end = if cuts {
         if !cut.make(active, rules, &mut repair)? {
@@ -256,7 +255,7 @@ fn sync(active: &Active, end: u64) -> Result<()> {
     })
 }
 
-/// Writes the bytes in front of `end` in their place once more, as many as a fence has.
+/// Writes the bytes in front of `end` in their place once more, as many as a fence has. Crash here: as if the sync had just failed.
 fn write_again(active: &Active, end: u64) -> io::Result<()> {
     let again = active.place.disk.open_rewrite(&active.place.at_home(&active.place.path))?;
     let from = end.saturating_sub(FENCE_BYTES_MAX as u64);

@@ -17,9 +17,13 @@ pub(crate) struct Running(Arc<Mutex<Option<Pid>>>);
 impl Running {
     /// Runs a command to its end, and gives it these lines.
     pub(crate) fn run<'a>(&self, command: &mut Command, lines: impl Iterator<Item = Cow<'a, [u8]>>) -> io::Result<ExitStatus> {
-        let mut child = command.stdin(Stdio::piped()).process_group(0).spawn()?;
-        let pid = Pid::from_child(&child);
-        *self.pid() = Some(pid);
+        let (mut child, pid) = {
+            let mut running = self.pid();
+            let child = command.stdin(Stdio::piped()).process_group(0).spawn()?;
+            let pid = Pid::from_child(&child);
+            *running = Some(pid);
+            (child, pid)
+        };
         if let Some(stdin) = child.stdin.take() {
             // A command may end without reading all of it; its exit status says whether that was right.
             let _ = give(BufWriter::new(stdin), lines);
@@ -30,11 +34,15 @@ impl Running {
         child.wait()
     }
 
-    /// Tells the command that runs to end, and whatever it has started. Not by SIGINT, which a shell has its background jobs ignore.
+    /// Tells the command that runs to end, and whatever it has started; no other begins after that. Not by SIGINT, which a shell has its background
+    /// jobs ignore.
     pub(crate) fn terminate(&self) {
-        if let Some(pid) = *self.pid() {
+        let running = self.pid();
+        if let Some(pid) = *running {
             let _ = kill_process_group(pid, Signal::TERM);
         }
+        // Held until the process is gone.
+        std::mem::forget(running);
     }
 
     fn pid(&self) -> MutexGuard<'_, Option<Pid>> {
